@@ -1,0 +1,99 @@
+"""The home directory: where one coordinator keeps everything it must not lose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedrisk.errors import HomeError
+
+#: Raised when a release changes the layout; homes of a newer format are refused.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below one home.
+
+    >>> Home(Path("h")).champion.as_posix()
+    'h/models/champion'
+    """
+
+    root: Path
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.root / "mlflow" / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlflow" / "artifacts"
+
+    @property
+    def champion(self) -> Path:
+        """Cache of the champion: model.json, reference.json, checks.json, hashes.json."""
+        return self.root / "models" / "champion"
+
+    @property
+    def challenger(self) -> Path:
+        """Cache of the challenger, same files."""
+        return self.root / "models" / "challenger"
+
+    @property
+    def federation(self) -> Path:
+        """Certificates, registered keys, SuperLink database, logs."""
+        return self.root / "federation"
+
+    def run(self, run_id: str) -> Path:
+        """Checkpoints, progress and messages of one run."""
+        return self.root / "runs" / run_id
+
+    def prepare(self) -> Home:
+        """Create the home, or check that this version may use it.
+
+        Raises
+        ------
+        HomeError
+            When the home was written by a newer version, or is something else.
+        """
+        marker = self.root / "home.json"
+        if marker.exists():
+            self._check(marker)
+            return self
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise HomeError(
+                f"{self.root} exists and is not a fedrisk home",
+                hint="choose another folder with --home",
+            )
+        self.root.mkdir(parents=True, exist_ok=True)
+        marker.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
+        return self
+
+    def existing(self) -> Home:
+        """Check that the home is there and that this version may use it.
+
+        Raises
+        ------
+        HomeError
+            When it is missing, or was written by a newer version.
+        """
+        marker = self.root / "home.json"
+        if not marker.exists():
+            raise HomeError(
+                f"{self.root} is not a fedrisk home",
+                hint="`fedrisk train` or `fedrisk up` makes one; --home names it",
+            )
+        self._check(marker)
+        return self
+
+    def _check(self, marker: Path) -> None:
+        try:
+            found = json.loads(marker.read_text(encoding="utf-8"))["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise HomeError(f"{marker} is damaged: {error!r}") from None
+        if not isinstance(found, int) or found > FORMAT:
+            raise HomeError(
+                f"{self.root} has home format {found}; this version knows up to {FORMAT}",
+                hint="use the newer fedrisk that wrote it",
+            )

@@ -1,0 +1,1 @@
+"""Pure mathematics, no input or output: design matrix, logistic regression, metrics."""

@@ -1,0 +1,96 @@
+"""Bins that every site knows without having seen a row: for features and for scores.
+
+A feature's bins follow from the study alone, so counts add up across sites and no site has to
+reveal its extremes to agree on them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from fedrisk.study import NumberFeature
+from fedrisk.study.records import FloatArray
+
+#: Equal bins between declared bounds.
+LINEAR_BINS = 256
+#: Bins per doubling where no bounds are declared, and the doublings covered on each side of zero.
+BINS_PER_OCTAVE = 8
+OCTAVES = (-10, 30)
+#: Logit-score bins: width 1/32 between -12 and 12, which keeps the AUROC's error below 1e-3.
+LOGIT_LIMIT = 12.0
+LOGIT_BINS = 768
+
+
+@lru_cache(maxsize=1024)
+def _edges(low: float | None, high: float | None) -> FloatArray:
+    if low is not None and high is not None:
+        edges = np.linspace(low, high, LINEAR_BINS + 1)
+    else:
+        first, last = OCTAVES
+        magnitudes = 2.0 ** np.linspace(first, last, (last - first) * BINS_PER_OCTAVE + 1)
+        edges = np.concatenate([-magnitudes[::-1], [0.0], magnitudes])
+    edges.setflags(write=False)
+    return edges
+
+
+def feature_edges(feature: NumberFeature) -> FloatArray:
+    """Edges of a feature's bins, ascending, in the feature's unit.
+
+    The plausible range is divided where there is one, else the hard bounds, else a symmetric
+    logarithmic grid. Values outside fall into two open bins, so there are ``len(edges) + 1`` bins.
+    """
+    if feature.plausible is not None:
+        return _edges(*feature.plausible)
+    return _edges(feature.minimum, feature.maximum)
+
+
+def feature_centre(feature: NumberFeature) -> float:
+    """A value near the data, known beforehand: sums of squares about it keep their digits."""
+    if feature.plausible is not None:
+        return (feature.plausible[0] + feature.plausible[1]) / 2
+    if feature.minimum is not None and feature.maximum is not None:
+        return (feature.minimum + feature.maximum) / 2
+    return 0.0
+
+
+def count(values: FloatArray, edges: FloatArray) -> FloatArray:
+    """Count values per bin, ``(len(edges) + 1,)``; bin 0 is below the first edge. NaN is left out.
+
+    >>> count(np.array([-1.0, 0.5, 1.0, 9.0]), np.array([0.0, 1.0, 2.0])).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    places = np.searchsorted(edges, values[~np.isnan(values)], side="right")
+    return np.bincount(places, minlength=len(edges) + 1).astype(np.float64)
+
+
+def quantile(counts: FloatArray, edges: FloatArray, q: float) -> float:
+    """Quantile of binned values, linear within its bin; open bins answer their edge.
+
+    Parameters
+    ----------
+    counts : (len(edges) + 1,) array
+    edges : (bins,) array
+    q : float
+        Between 0 and 1.
+
+    >>> quantile(np.array([0.0, 2.0, 2.0, 0.0]), np.array([0.0, 1.0, 2.0]), 0.5)
+    1.0
+    """
+    cumulative = np.cumsum(counts)
+    if cumulative[-1] == 0:
+        return 0.0
+    target = q * cumulative[-1]
+    place = int(np.searchsorted(cumulative, target))
+    if place == 0:
+        return float(edges[0])
+    if place >= len(edges):
+        return float(edges[-1])
+    inside = (target - cumulative[place - 1]) / counts[place]
+    return float(edges[place - 1] + inside * (edges[place] - edges[place - 1]))
+
+
+def logit_edges() -> FloatArray:
+    """Edges of the score bins on the logit scale, ascending, ``(LOGIT_BINS + 1,)``."""
+    return np.linspace(-LOGIT_LIMIT, LOGIT_LIMIT, LOGIT_BINS + 1)

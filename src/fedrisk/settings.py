@@ -1,0 +1,57 @@
+"""Typed settings: the only reader of the environment.
+
+Settings are read once by whoever starts a process and passed down. Every field is an environment
+variable with the prefix ``FEDRISK_``, for example ``FEDRISK_HOME``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fedrisk.errors import UsageError
+
+
+class Settings(BaseSettings):
+    """Settings of one process."""
+
+    model_config = SettingsConfigDict(env_prefix="FEDRISK_", extra="ignore", frozen=True)
+
+    home: Path = Path("fedrisk-home")
+    tracking_uri: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("FEDRISK_TRACKING_URI", "MLFLOW_TRACKING_URI"),
+        description="MLflow server; without it, SQLite and files under the home.",
+    )
+    registry_name: str = Field(
+        default="", description="Name of the registered model; empty takes the study's name."
+    )
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    simulation_sites: Path | None = Field(
+        default=None, description="JSON list of name and file of every simulated site."
+    )
+    poll_seconds: float = Field(
+        default=0.2, gt=0, description="How often the coordinator looks for sites' replies."
+    )
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises
+    ------
+    UsageError
+        Names every variable with a value that does not fit.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+        raise UsageError(f"environment: {wrong}", hint="docs/settings.md lists them") from None

@@ -1,0 +1,15 @@
+"""The study contract and the records that rooms hand to each other."""
+
+from fedrisk.study.contract import Bands, Study, load_study, parse_duration, parse_study
+from fedrisk.study.features import CategoryFeature, Feature, NumberFeature
+
+__all__ = [
+    "Bands",
+    "CategoryFeature",
+    "Feature",
+    "NumberFeature",
+    "Study",
+    "load_study",
+    "parse_duration",
+    "parse_study",
+]

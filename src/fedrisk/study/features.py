@@ -1,0 +1,83 @@
+"""Features of a study: what a column may hold, in which unit, and what is plausible."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Missing = Literal["reject", "allow"]
+
+
+class _Strict(BaseModel):
+    """Unknown keys are errors, and nothing changes after it was checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class NumberFeature(_Strict):
+    """A measured quantity.
+
+    ``minimum`` and ``maximum`` are hard bounds: a value outside is an error. ``plausible`` is a
+    closed range: a value outside is accepted and flagged.
+    """
+
+    name: str = Field(min_length=1)
+    kind: Literal["number"] = "number"
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    plausible: tuple[float, float] | None = None
+    missing: Missing = "reject"
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> NumberFeature:
+        low = -float("inf") if self.minimum is None else self.minimum
+        high = float("inf") if self.maximum is None else self.maximum
+        if not low < high:
+            raise ValueError("minimum must be below maximum")
+        if self.plausible is not None and not low <= self.plausible[0] < self.plausible[1] <= high:
+            raise ValueError("plausible must be [low, high] within minimum and maximum")
+        return self
+
+    @property
+    def bounds_text(self) -> str:
+        """The hard bounds as a rule in words, with the unit.
+
+        >>> NumberFeature(name="age", unit="year", minimum=0, maximum=120).bounds_text
+        'must be between 0 and 120 year'
+        """
+        unit = f" {self.unit}" if self.unit else ""
+        if self.minimum is not None and self.maximum is not None:
+            return f"must be between {self.minimum:g} and {self.maximum:g}{unit}"
+        if self.minimum is not None:
+            return f"must be at least {self.minimum:g}{unit}"
+        if self.maximum is not None:
+            return f"must be at most {self.maximum:g}{unit}"
+        return "must be a number"
+
+
+class CategoryFeature(_Strict):
+    """One of a declared list of levels; the first level is the reference."""
+
+    name: str = Field(min_length=1)
+    kind: Literal["category"]
+    levels: tuple[str, ...] = Field(min_length=2)
+    unit: str = ""
+    missing: Missing = "reject"
+
+    @model_validator(mode="after")
+    def _levels_are_distinct(self) -> CategoryFeature:
+        if len(set(self.levels)) != len(self.levels):
+            raise ValueError("levels must be distinct")
+        if "" in self.levels:
+            raise ValueError("an empty level cannot be told from a missing value")
+        return self
+
+    @property
+    def bounds_text(self) -> str:
+        """The levels as a rule in words."""
+        return "must be one of " + ", ".join(self.levels)
+
+
+Feature = Annotated[NumberFeature | CategoryFeature, Field(discriminator="kind")]

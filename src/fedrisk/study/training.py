@@ -1,0 +1,88 @@
+"""What a federated run was asked for, and what it brought: handed between rooms as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fedrisk.study.contract import Study
+
+
+class TrainingRequest(BaseModel):
+    """One federated run as asked for.
+
+    Attributes
+    ----------
+    run_id : str
+        Our own identifier of the run; survives restarts of Flower.
+    study : Study
+        The contract.
+    model, strategy : str
+        Names as on the command line.
+    sites : tuple of str
+        Names of the sites that must answer; empty where whoever is connected takes part.
+    as_of : str
+        ISO 8601 time; rows whose label is not yet mature then are left out.
+    rounds : int
+        Most messages of one kind to each site.
+    options : dict
+        Strategy options, by name.
+    seed : int
+        Seed of every random choice.
+    deadline : float
+        Seconds to wait for the replies to one message.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    study: Study
+    model: str = "logistic"
+    strategy: str = "exact"
+    sites: tuple[str, ...] = ()
+    as_of: str
+    rounds: int = Field(default=30, ge=1)
+    options: dict[str, float] = {}
+    seed: int = 20_240_229
+    deadline: float = Field(default=600.0, gt=0)
+
+
+class RoundRecord(BaseModel):
+    """One message to every site and what its replies said.
+
+    ``metrics`` are of the whole federation (loss per row, step size), ``per_site`` of each site.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int
+    kind: str
+    seconds: float
+    bytes_out: int = 0
+    bytes_in: int = 0
+    sites: tuple[str, ...] = ()
+    metrics: dict[str, float] = {}
+    per_site: dict[str, dict[str, float]] = {}
+
+
+class TrainingResult(BaseModel):
+    """What a run brought: a model document, its evaluation at the sites, and how it came about.
+
+    ``model`` is the readable document that `fedrisk.models` writes (model.json), ``reference`` the
+    bins and counts of the training rows, ``checks`` rows with answers for self-tests.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    request: TrainingRequest
+    model: dict[str, Any]
+    reference: dict[str, Any]
+    checks: list[dict[str, Any]]
+    rounds: tuple[RoundRecord, ...]
+    seconds: float
+    rows: dict[str, dict[str, int]]
+    metrics: dict[str, float | None]
+    per_site: dict[str, dict[str, float | None]]
+    warnings: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
