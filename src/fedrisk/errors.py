@@ -14,7 +14,7 @@
     ├── EgressError                    7   403   a reply its site's gate does not let out
     ├── RegistryError                  8   502   the registry is away or lacks what was asked
     │   └── ModelNotFoundError         8   404   no such version, or no champion yet
-    ├── ModelFileError                 9   503   a stored model that is damaged or fails its self-test
+    ├── ModelFileError                 9   503   a stored model that is damaged or fails its test
     └── PortInUseError                10   500   the port to listen on is taken
 
 A command that ends by an error prints ``message`` and ``hint`` on standard error, without a stack

@@ -1,7 +1,7 @@
 """Logistic regression as it is stored, read by people, and scored.
 
-The risk is ``1 / (1 + exp(-logit))``; the logit is the intercept plus the features' contributions. A
-contribution is measured in log-odds against a person with average values.
+The risk is ``1 / (1 + exp(-logit))``; the logit is the intercept plus the features' contributions.
+A contribution is measured in log-odds against a person with average values.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _midranks(values: FloatArray) -> FloatArray:
 def delong(scores: FloatArray, events: BoolArray) -> tuple[float, float]:
     """AUROC and its standard error (DeLong, DeLong, Clarke-Pearson, Biometrics 1988;44:837).
 
-    Computed by midranks in O(n log n) as in Sun and Xu, IEEE Signal Processing Letters 2014;21:1389.
+    Computed by midranks in O(n log n): Sun and Xu, IEEE Signal Processing Letters 2014;21:1389.
     With a single event (or non-event) its group's variance is unknown and taken as zero.
 
     >>> delong(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))[0]

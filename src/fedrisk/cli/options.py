@@ -1,0 +1,50 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fedrisk.errors import UsageError
+
+study_option = click.option(
+    "--study", "study_name", required=True, help="Study file, or a built-in study's name."
+)
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Where models, runs and state live.  [default: ./fedrisk-home, or FEDRISK_HOME]",
+)
+site_option = click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A site and its rows (CSV or Parquet, also gzipped); once for each site.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+)
+
+
+def read_sites(given: tuple[str, ...]) -> dict[str, Path]:
+    """Read ``NAME=FILE`` values.
+
+    Raises
+    ------
+    UsageError
+        On a value without ``=``, a name given twice, or a file that is not there.
+    """
+    sites: dict[str, Path] = {}
+    for text in given:
+        name, found, file = text.partition("=")
+        if not found or not name or not file:
+            raise UsageError(f"--site {text!r} is not NAME=FILE")
+        if name in sites:
+            raise UsageError(f"two sites are named {name!r}", hint="give each site its own name")
+        if not Path(file).is_file():
+            raise UsageError(f"site {name!r}: no such file: {file}")
+        sites[name] = Path(file)
+    return sites

@@ -1,0 +1,76 @@
+"""Stored rows with stored answers: a model must reproduce them wherever it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedrisk.errors import ModelFileError
+from fedrisk.models.logistic import LogisticModel
+from fedrisk.study import NumberFeature, Study
+
+#: A risk that differs by more than this from the stored one is a failed self-test.
+TOLERANCE = 1e-9
+
+
+def columns_from_rows(study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Turn rows of valid values (None or absent is missing) into feature columns."""
+    columns: dict[str, Any] = {}
+    for feature in study.features:
+        values = [row.get(feature.name) for row in rows]
+        if isinstance(feature, NumberFeature):
+            columns[feature.name] = np.array([np.nan if v is None else v for v in values], float)
+        else:
+            code = {level: place for place, level in enumerate(feature.levels)}
+            codes = [-1 if v is None else code[v] for v in values]
+            columns[feature.name] = np.array(codes, np.int32)
+    return columns
+
+
+def make_checks(model: LogisticModel) -> list[dict[str, Any]]:
+    """Rows that reach every term of the model, with the model's risks.
+
+    The rows are made from the design's means and standard deviations, never from a site's rows:
+    the average person, one feature moved by one standard deviation (or to each level) at a time,
+    and each missing value that is allowed.
+    """
+    average: dict[str, Any] = {}
+    moves: list[dict[str, Any]] = []
+    for feature in model.study.features:
+        if isinstance(feature, NumberFeature):
+            column = next(c for c in model.design.columns if c.feature == feature.name)
+            low = -np.inf if feature.minimum is None else feature.minimum
+            high = np.inf if feature.maximum is None else feature.maximum
+            average[feature.name] = float(np.clip(column.mean, low, high))
+            shifted = float(np.clip(column.mean + column.scale, low, high))
+            moves.append({feature.name: shifted})
+        else:
+            average[feature.name] = feature.levels[0]
+            moves += [{feature.name: level} for level in feature.levels[1:]]
+        if feature.missing == "allow":
+            moves.append({feature.name: None})
+    rows = [average, *({**average, **move} for move in moves)]
+    risks = model.risk(columns_from_rows(model.study, rows))
+    return [{"row": row, "risk": float(risk)} for row, risk in zip(rows, risks, strict=True)]
+
+
+def self_test(model: LogisticModel, checks: Sequence[Mapping[str, Any]]) -> None:
+    """Score the stored rows and compare.
+
+    Raises
+    ------
+    ModelFileError
+        When there are no checks, or a risk differs from its stored answer.
+    """
+    if not checks:
+        raise ModelFileError("the model came without self-test rows")
+    risks = model.risk(columns_from_rows(model.study, [check["row"] for check in checks]))
+    wrong = [
+        place
+        for place, (risk, check) in enumerate(zip(risks, checks, strict=True))
+        if not abs(risk - check["risk"]) <= TOLERANCE
+    ]
+    if wrong:
+        raise ModelFileError(f"self-test failed on stored rows {wrong[:5]} of {len(checks)}")
