@@ -1,0 +1,1 @@
+"""MLflow: record a run, move aliases, roll back, and keep the cache that serving reads."""
