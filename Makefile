@@ -1,0 +1,54 @@
+# Every chore of the project, one name each. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+LOCK_FLAGS := --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: ## Make .venv with every extra, from the hash-checked lock
+	@scripts/make-environment.sh
+
+.PHONY: run
+run: install ## The main job on this machine: train over sites, register, serve
+	$(BIN)/fedrisk up
+
+.PHONY: test
+test: install ## Run the tests, except those that start a federation of processes
+	$(BIN)/pytest -m "not federation"
+
+.PHONY: e2e
+e2e: install ## Run the tests that start a federation of processes (minutes)
+	$(BIN)/pytest -m federation
+
+.PHONY: check
+check: install ## Formatting, lint, types, import rules, and rules of the tree
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/structure
+
+.PHONY: format
+format: install ## Rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: install ## Print the figures of every benchmark
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+.PHONY: lock
+lock: install ## Resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile locks/bootstrap.in --constraint requirements.lock $(LOCK_FLAGS) --output-file locks/bootstrap.txt
+
+.PHONY: clean
+clean: ## Remove the environment, caches and build products; homes stay
+	rm -rf .venv dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
