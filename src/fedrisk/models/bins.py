@@ -18,9 +18,10 @@ LINEAR_BINS = 256
 #: Bins per doubling where no bounds are declared, and the doublings covered on each side of zero.
 BINS_PER_OCTAVE = 8
 OCTAVES = (-10, 30)
-#: Logit-score bins: width 1/32 between -12 and 12, which keeps the AUROC's error below 1e-3.
+#: Logit-score bins: width 1/128 between -12 and 12. Ties within a bin cost an AUROC about 2e-5
+#: where scores spread over one unit, and below 1e-3 still where shrinkage leaves a spread of .05.
 LOGIT_LIMIT = 12.0
-LOGIT_BINS = 768
+LOGIT_BINS = 3072
 
 
 @lru_cache(maxsize=1024)
@@ -82,7 +83,8 @@ def quantile(counts: FloatArray, edges: FloatArray, q: float) -> float:
     if cumulative[-1] == 0:
         return 0.0
     target = q * cumulative[-1]
-    place = int(np.searchsorted(cumulative, target))
+    # The smallest value lies in the first bin that holds anything, not in the first bin.
+    place = max(int(np.searchsorted(cumulative, target)), int(np.argmax(cumulative > 0)))
     if place == 0:
         return float(edges[0])
     if place >= len(edges):

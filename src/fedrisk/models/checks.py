@@ -66,11 +66,12 @@ def self_test(model: LogisticModel, checks: Sequence[Mapping[str, Any]]) -> None
     """
     if not checks:
         raise ModelFileError("the model came without self-test rows")
-    risks = model.risk(columns_from_rows(model.study, [check["row"] for check in checks]))
-    wrong = [
-        place
-        for place, (risk, check) in enumerate(zip(risks, checks, strict=True))
-        if not abs(risk - check["risk"]) <= TOLERANCE
-    ]
+    try:
+        risks = model.risk(columns_from_rows(model.study, [check["row"] for check in checks]))
+        stored = np.array([float(check["risk"]) for check in checks])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"self-test rows are damaged: {error!r}") from None
+    # Written so that a NaN fails, too.
+    wrong = np.flatnonzero(~(np.abs(risks - stored) <= TOLERANCE)).tolist()
     if wrong:
         raise ModelFileError(f"self-test failed on stored rows {wrong[:5]} of {len(checks)}")

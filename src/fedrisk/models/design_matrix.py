@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fedrisk.errors import ConvergenceError
 from fedrisk.models.bins import feature_centre
 from fedrisk.models.summary import FeatureSummary, levels_by_feature, medians, modes
 from fedrisk.study import CategoryFeature, NumberFeature, Study
@@ -148,8 +149,19 @@ def _category_columns(
 
 
 def design_from_summary(study: Study, summary: FeatureSummary) -> DesignMatrix:
-    """Derive the design matrix from all sites' summed summary."""
+    """Derive the design matrix from all sites' summed summary.
+
+    Raises
+    ------
+    ConvergenceError
+        When no site has a training row.
+    """
     rows = float(summary.rows)
+    if rows <= 0:
+        raise ConvergenceError(
+            "no site has a row to train on",
+            hint="`fedrisk study check` says why rows are left out: no label, or not mature yet",
+        )
     median, mode = medians(study, summary), modes(study, summary)
     place = {feature.name: index for index, feature in enumerate(study.numbers)}
     counts = levels_by_feature(study, summary)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fedrisk.errors import ModelFileError
+from fedrisk.errors import ModelFileError, StudyError
 from fedrisk.models.design_matrix import DesignColumn, DesignMatrix
 from fedrisk.study import CategoryFeature, Feature, Study, parse_study
 from fedrisk.study.records import CodeArray, Columns, FloatArray
@@ -130,7 +130,8 @@ class LogisticModel:
         matrix = self.design.transform(columns)
         matrix = np.hstack([np.ones((len(matrix), 1)), matrix])
         logit = matrix @ np.concatenate([[self.intercept], self.coefficients])
-        spread = Z95 * np.sqrt(np.einsum("ij,jk,ik->i", matrix, self.covariance, matrix))
+        variance = np.sum((matrix @ self.covariance) * matrix, axis=1)
+        spread = Z95 * np.sqrt(np.maximum(variance, 0.0))
         return expit(logit - spread), expit(logit + spread)
 
     def document(self) -> dict[str, Any]:
@@ -151,7 +152,7 @@ class LogisticModel:
                     "unit": units[entry["feature"]] if entry["kind"] == "value" else "",
                     "coefficient": float(weight),
                     "standard_error": float(error),
-                    "odds_ratio_per_unit": float(np.exp(weight / entry["scale"])),
+                    "odds_ratio_per_unit": _odds_ratio(weight / entry["scale"]),
                 }
                 for entry, weight, error in zip(
                     self.design.document(), self.coefficients, errors[1:], strict=True
@@ -185,11 +186,39 @@ class LogisticModel:
                 covariance=np.array(document["covariance"], np.float64),
                 about=document["about"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+            if model.study.hash != document["study_hash"]:
+                raise ValueError("the study does not match its hash")
+            model._check()
+        except (AttributeError, KeyError, StudyError, TypeError, ValueError) as error:
             raise ModelFileError(f"model document is damaged: {error!r}") from None
-        if model.study.hash != document["study_hash"]:
-            raise ModelFileError("model document is damaged: the study does not match its hash")
         return model
+
+    def _check(self) -> None:
+        """Raise ValueError where parts do not fit together, or a number is not finite."""
+        if [c.feature for c in self.design.columns if c.kind != "missing"] != [
+            f.name
+            for f in self.study.features
+            for _ in range(len(f.levels) - 1 if isinstance(f, CategoryFeature) else 1)
+        ]:
+            raise ValueError("the columns are not those of the study's features")
+        size = 1 + len(self.design.columns)
+        if self.covariance.shape != (size, size):
+            raise ValueError(f"covariance has shape {self.covariance.shape}, not {(size, size)}")
+        numbers = [(c.mean, c.scale, c.fill) for c in self.design.columns]
+        parts = (self.intercept, self.coefficients, self.covariance, numbers)
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ValueError("a number is not finite")
+        if not all(column.scale > 0 for column in self.design.columns):
+            raise ValueError("a scale is not positive")
+        if (np.diag(self.covariance) < 0).any():
+            raise ValueError("a variance is negative")
+
+
+def _odds_ratio(log_odds: float) -> float | None:
+    """None where it leaves the range of floats: JSON has no infinity."""
+    with np.errstate(over="ignore"):
+        ratio = float(np.exp(log_odds))
+    return ratio if np.isfinite(ratio) else None
 
 
 def _effect(column: DesignColumn, weight: float, columns: Columns) -> FloatArray:

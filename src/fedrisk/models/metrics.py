@@ -26,9 +26,9 @@ class EvaluationSums(SumRecord):
     expected: FloatArray = axes()
     squared_error: FloatArray = axes()
     log_loss: FloatArray = axes()
-    bin_events: FloatArray = axes("bins")
-    bin_rows: FloatArray = axes("bins")
-    bin_logits: FloatArray = axes("bins")
+    bin_events: FloatArray = axes("score_bins")
+    bin_rows: FloatArray = axes("score_bins")
+    bin_logits: FloatArray = axes("score_bins")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class SiteEvaluation(Record):
     defined: FloatArray = axes()
     auroc: FloatArray = axes()
     auroc_standard_error: FloatArray = axes()
+
+
+def evaluation_dimensions() -> dict[str, int]:
+    """Length of each axis of `EvaluationSums`."""
+    return {"score_bins": len(logit_edges()) + 1}
 
 
 def evaluation_sums(logit: FloatArray, events: BoolArray) -> EvaluationSums:
@@ -151,13 +156,17 @@ def calibration(
     if not 0 < events.sum() < rows.sum():
         return None, None
     score = bin_logits[used] / rows
-    ones = np.ones_like(score)
-    intercept = _grouped_fit(ones[:, None], rows, events, offset=score)
-    both = _grouped_fit(np.column_stack([ones, score]), rows, events, offset=np.zeros_like(score))
-    return (
-        None if both is None else float(both[1]),
-        None if intercept is None else float(intercept[0]),
-    )
+    if len(score) < 2:
+        return None, _in_the_large(score, rows, events)
+    matrix = np.column_stack([np.ones_like(score), score])
+    both = _grouped_fit(matrix, rows, events, offset=np.zeros_like(score))
+    slope = None if both is None else float(both[1])
+    return slope, _in_the_large(score, rows, events)
+
+
+def _in_the_large(score: FloatArray, rows: FloatArray, events: FloatArray) -> float | None:
+    fitted = _grouped_fit(np.ones((len(score), 1)), rows, events, offset=score)
+    return None if fitted is None else float(fitted[0])
 
 
 def _grouped_fit(
@@ -177,7 +186,9 @@ def _grouped_fit(
             step = np.linalg.solve(hessian, matrix.T @ (events - rows * risk))
         except np.linalg.LinAlgError:
             return None
-        while loss(beta + step) > loss(beta) + 1e-12 and np.max(np.abs(step)) > 1e-10:
+        before = loss(beta)
+        # Relative, for a sum over a million rows is not known to 1e-12.
+        while loss(beta + step) > before * (1 + 1e-14) and np.max(np.abs(step)) > 1e-10:
             step = step / 2
         beta = beta + step
         if np.max(np.abs(step)) < 1e-10:

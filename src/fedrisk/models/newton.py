@@ -19,6 +19,12 @@ from fedrisk.study.records import BoolArray, FloatArray, SumRecord, axes, total
 #: A Newton step converges quadratically: one no longer than this leaves an error of its square.
 STEP_TOLERANCE = 1e-6
 SMALLEST_DAMPING = 2.0**-20
+#: Share of a column's variance (weighted as in the Hessian) that the columns before it must leave
+#: unexplained: below, what is left is rounding, and the columns repeat each other.
+SMALLEST_PIVOT = 1e-12
+#: From this many evaluations on, a full step that is not shorter than half the step before means
+#: that a coefficient grows without bound; Newton's method shortens steps much faster elsewhere.
+PATIENCE = 20
 #: Rows are summed in blocks of this many, which bounds memory.
 BLOCK = 65_536
 
@@ -166,7 +172,13 @@ def newton_advance(
         return _damped(state, evaluations)
     hessian = sums.hessian[0] + np.diag(ridge)
     step = _newton_step(hessian, sums.gradient[0] + ridge * beta, constant)
-    done = bool(np.max(np.abs(step)) <= STEP_TOLERANCE)
+    length, before = np.max(np.abs(step)), np.max(np.abs(state.step))
+    done = bool(length <= STEP_TOLERANCE)
+    if not done and evaluations >= PATIENCE and state.damping == 1 and length > before / 2:
+        raise ConvergenceError(
+            "a coefficient grows without bound: the classes separate, or columns nearly repeat",
+            hint="set `penalty` above 0, or raise it",
+        )
     return NewtonState(beta, step, 1.0, loss, hessian, evaluations, done)
 
 
@@ -184,21 +196,43 @@ def _damped(state: NewtonState, evaluations: int) -> NewtonState:
 def _newton_step(hessian: FloatArray, gradient: FloatArray, constant: BoolArray) -> FloatArray:
     free = np.concatenate([[True], ~constant])
     step = np.zeros(len(gradient))
-    try:
-        factor = np.linalg.cholesky(hessian[np.ix_(free, free)])
-    except np.linalg.LinAlgError:
-        raise ConvergenceError(
-            "the Hessian is singular: columns repeat each other, or the classes separate",
-            hint="set `penalty` above 0, or leave one of the repeating features out",
-        ) from None
-    half = np.linalg.solve(factor, -gradient[free])
-    step[free] = np.linalg.solve(factor.T, half)
+    factor, diagonal = _factor(hessian[np.ix_(free, free)])
+    half = np.linalg.solve(factor, -gradient[free] / diagonal)
+    step[free] = np.linalg.solve(factor.T, half) / diagonal
     return step
 
 
+def _factor(hessian: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Cholesky factor of the Hessian scaled to a unit diagonal, and the square roots of its own.
+
+    The squared pivots are what each column leaves unexplained by those before it, so one threshold
+    tells repeating columns from ill-conditioned ones whatever the scale. Without it, rounding
+    decides whether a singular matrix has a factor.
+    """
+    diagonal = np.sqrt(np.maximum(np.diag(hessian), np.finfo(np.float64).tiny))
+    try:
+        factor = np.linalg.cholesky(hessian / np.outer(diagonal, diagonal))
+        if np.min(np.diag(factor)) ** 2 > SMALLEST_PIVOT:
+            return factor, diagonal
+    except np.linalg.LinAlgError:
+        pass
+    raise ConvergenceError(
+        "the Hessian is singular: columns repeat each other, or the classes separate",
+        hint="set `penalty` above 0, or leave one of the repeating features out",
+    )
+
+
 def posterior_covariance(hessian: FloatArray, constant: BoolArray) -> FloatArray:
-    """Inverse of the penalised Hessian, zero for constant columns, ``(parameters, parameters)``."""
+    """Inverse of the penalised Hessian, zero for constant columns, ``(parameters, parameters)``.
+
+    Raises
+    ------
+    ConvergenceError
+        When the Hessian is singular.
+    """
     free = np.concatenate([[True], ~constant])
+    factor, diagonal = _factor(hessian[np.ix_(free, free)])
+    half = np.linalg.solve(factor, np.diag(1 / diagonal))
     covariance = np.zeros_like(hessian)
-    covariance[np.ix_(free, free)] = np.linalg.inv(hessian[np.ix_(free, free)])
-    return (covariance + covariance.T) / 2
+    covariance[np.ix_(free, free)] = half.T @ half
+    return covariance

@@ -32,6 +32,27 @@ class FeatureSummary(SumRecord):
     levels: FloatArray = axes("levels")
 
 
+@dataclass(frozen=True)
+class SiteCounts(SumRecord):
+    """How many rows a site read and why some of them take no part.
+
+    ``unlabelled`` rows have no label, ``immature`` ones not yet; ``treated`` ones had care because
+    of a score and do take part. ``implausible`` counts values outside the plausible range.
+    """
+
+    NAME: ClassVar[str] = "site_counts"
+
+    rows: FloatArray = axes()
+    train: FloatArray = axes()
+    train_events: FloatArray = axes()
+    test: FloatArray = axes()
+    test_events: FloatArray = axes()
+    unlabelled: FloatArray = axes()
+    immature: FloatArray = axes()
+    treated: FloatArray = axes()
+    implausible: FloatArray = axes("numbers")
+
+
 def summary_dimensions(study: Study) -> dict[str, int]:
     """Length of each axis of a `FeatureSummary`."""
     return {
@@ -88,9 +109,17 @@ def levels_by_feature(study: Study, summary: FeatureSummary) -> dict[str, FloatA
 
 
 def medians(study: Study, summary: FeatureSummary) -> dict[str, float]:
-    """Binned median of every number feature over all sites, in its unit."""
+    """Binned median of every number feature over all sites, in its unit.
+
+    A feature without a single value gets `fedrisk.models.bins.feature_centre`.
+    """
     counts = bins_by_feature(study, summary)
-    return {f.name: quantile(counts[f.name], feature_edges(f), 0.5) for f in study.numbers}
+    return {
+        f.name: quantile(counts[f.name], feature_edges(f), 0.5)
+        if counts[f.name].any()
+        else feature_centre(f)
+        for f in study.numbers
+    }
 
 
 def modes(study: Study, summary: FeatureSummary) -> dict[str, int]:
