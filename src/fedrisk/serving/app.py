@@ -1,0 +1,139 @@
+"""The HTTP application: which path does what."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from fedrisk import __version__
+from fedrisk.home import Home
+from fedrisk.serving import describe
+from fedrisk.serving.champion import Champion, Clock, now
+from fedrisk.serving.metrics import ServingMetrics
+from fedrisk.serving.page import front_page
+from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
+from fedrisk.serving.transport import Envelope, error_document
+
+#: Seconds between two looks at the cache.
+WATCH_SECONDS = 1.0
+NO_LIMITS = Limits()
+_READABLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+
+class RiskAPI(FastAPI):
+    """An application whose OpenAPI document follows the model that serves."""
+
+    def __init__(self, champion: Champion, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.champion = champion
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, with the served study's features."""
+        return describe.openapi(super().openapi(), self.champion.served)
+
+
+def create_app(
+    home: Home,
+    registry: CollectorRegistry | None = None,
+    *,
+    limits: Limits = NO_LIMITS,
+    watch_seconds: float = WATCH_SECONDS,
+    clock: Clock = now,
+) -> FastAPI:
+    """Build the application over a home's model cache.
+
+    Parameters
+    ----------
+    home : Home
+        ``home.champion`` is read and watched, nothing else.
+    registry : CollectorRegistry, optional
+        Where Prometheus figures are collected; a new one by default.
+    limits : Limits
+        Longest bodies and batches.
+    watch_seconds : float
+        Seconds between two looks at the cache.
+    clock : callable
+        The time, with its zone.
+    """
+    metrics = ServingMetrics(registry if registry is not None else CollectorRegistry())
+    champion = Champion(home.champion, limits.batch_rows, clock, metrics.model_changed)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(champion.refresh)
+        watching = asyncio.create_task(champion.watch(watch_seconds))
+        yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+    app = RiskAPI(champion, title="fedrisk", version=__version__, lifespan=lifespan)
+    app.add_middleware(Envelope, failed=metrics.failed)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.router.routes += [
+        Route(PREDICT, Predict(champion, metrics, limits), methods=["POST"]),
+        Route(BATCH, PredictBatch(champion, metrics, limits), methods=["POST"]),
+    ]
+    _add_operations(app, champion, metrics)
+    return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """404 and 405 in the shape of every other error."""
+    status, document = error_document(error, request.scope["request_id"])
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    return Response(orjson.dumps(document), status, headers, "application/json")
+
+
+def _add_operations(app: FastAPI, champion: Champion, metrics: ServingMetrics) -> None:
+    """The paths that operators and readers ask."""
+
+    @app.get("/health", summary="Is the process up?")
+    async def health() -> Response:
+        return _json({"status": "live"})
+
+    @app.get("/ready", summary="Has a model answered its self-test, and which?")
+    async def ready() -> Response:
+        status, document = readiness(champion)
+        return _json(document, status)
+
+    @app.get("/metrics", summary="Figures for Prometheus")
+    async def exposition() -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/model", summary="The model that serves, its study and its metrics")
+    async def model() -> Response:
+        return _json(describe.describe_model(champion.require()))
+
+    @app.get("/", include_in_schema=False)
+    async def front(request: Request) -> Response:
+        url = str(request.base_url).rstrip("/")
+        page = front_page(champion.served, champion.reason, url)
+        return Response(page, media_type="text/html")
+
+
+def readiness(champion: Champion) -> tuple[int, dict[str, Any]]:
+    """HTTP status and answer of ``/ready``."""
+    served = champion.served
+    if served is None:
+        reason = {"reason": champion.reason, "refused": champion.refused}
+        return 503, {"status": "not ready", **reason}
+    stored = served.stored
+    return 200, {
+        "status": "ready",
+        "model": {**served.identity, "run_id": stored.run_id, "digest": stored.digest},
+        "loaded_at": served.loaded_at.isoformat(timespec="seconds"),
+        "refused": champion.refused,
+    }
+
+
+def _json(document: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(document, option=_READABLE), status, media_type="application/json")

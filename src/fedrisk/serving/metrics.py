@@ -1,0 +1,126 @@
+"""Prometheus figures of the API, in a registry of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from fedrisk.errors import FedriskError
+from fedrisk.serving.champion import ServedModel
+from fedrisk.serving.scoring import LEVELS
+
+#: Seconds; a prediction takes well under a millisecond of work.
+LATENCY_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+#: Paths that are counted by name; what strangers make up is counted together.
+ENDPOINTS = frozenset(
+    ("/", "/predict", "/predict/batch", "/health", "/ready", "/metrics", "/model", "/docs")
+)
+
+
+class ServingMetrics:
+    """Counters that the endpoints move.
+
+    Parameters
+    ----------
+    registry : CollectorRegistry
+        Where the figures are collected; each app has its own.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._predictions = Counter(
+            "predictions",
+            "Rows scored, by endpoint, risk level and model version.",
+            ("endpoint", "level", "version"),
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "prediction_latency_seconds",
+            "From the arrival of a request's head to the answer, by endpoint.",
+            ("endpoint",),
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "prediction_errors",
+            "Requests answered with an error, by endpoint and HTTP status.",
+            ("endpoint", "status"),
+            registry=registry,
+        )
+        self._implausible = Counter(
+            "prediction_implausible_values",
+            "Values accepted outside the study's plausible range, by feature.",
+            ("feature",),
+            registry=registry,
+        )
+        self._model = Gauge(
+            "model_info",
+            "1 for the model that serves now.",
+            ("name", "version", "run_id", "digest"),
+            registry=registry,
+        )
+        self._loads = Counter(
+            "model_loads",
+            "Models found in the cache, by whether they were taken or refused.",
+            ("result",),
+            registry=registry,
+        )
+        self._loaded_at = Gauge(
+            "model_loaded_timestamp_seconds",
+            "When the serving model was loaded, in seconds since 1970.",
+            registry=registry,
+        )
+        for result in ("taken", "refused"):
+            self._loads.labels(result)
+        ProcessCollector(registry=registry)
+        self._children: dict[tuple[str, str, str], Any] = {}
+
+    def predicted(self, endpoint: str, level: str, version: str, rows: int = 1) -> None:
+        """Count scored rows."""
+        key = (endpoint, level, version)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._predictions.labels(*key)
+        child.inc(rows)
+
+    def implausible(self, feature: str, rows: int = 1) -> None:
+        """Count values outside a feature's plausible range."""
+        self._implausible.labels(feature).inc(rows)
+
+    def latency(self, endpoint: str) -> Any:
+        """The histogram of one endpoint's seconds; ``observe`` it."""
+        return self._latency.labels(endpoint)
+
+    def failed(self, endpoint: str, status: int) -> None:
+        """Count an answer that is an error."""
+        self._errors.labels(endpoint if endpoint in ENDPOINTS else "other", str(status)).inc()
+
+    def model_changed(self, news: ServedModel | FedriskError) -> None:
+        """Take note of a model that now serves, or of one that was refused."""
+        if isinstance(news, FedriskError):
+            self._loads.labels("refused").inc()
+            return
+        stored = news.stored
+        self._loads.labels("taken").inc()
+        self._model.clear()
+        self._model.labels(stored.name, stored.version, stored.run_id, stored.digest).set(1)
+        self._loaded_at.set(news.loaded_at.timestamp())
+        self._children.clear()
+        for endpoint in ("/predict", "/predict/batch"):
+            for level in LEVELS:
+                self.predicted(endpoint, level, stored.version, 0)
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,252 @@
+"""From the bytes of a request to rows that fit the study, by a validator compiled once a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationError
+from pydantic_core import core_schema as schemas
+
+from fedrisk.errors import DataError, UsageError, Violation
+from fedrisk.study import Feature, NumberFeature, Study
+
+#: A row that fits the study: every feature by name, floats or levels, None where missing.
+Row = Mapping[str, Any]
+#: Violations told in one answer; the rest are counted.
+SHOWN = 100
+#: Characters of an offending value that are told.
+VALUE_LENGTH = 100
+
+MISSING_RULE = "must not be missing"
+UNKNOWN_RULE = "is not a feature of the study"
+OBJECT_RULE = "must be an object with one value for each feature"
+_OUTSIDE = ("greater_than_equal", "less_than_equal")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One value of a request that breaks one rule of the study.
+
+    Attributes
+    ----------
+    row : int or None
+        Row of a batch, the first is 1; None in a request of one row.
+    field : str or None
+        Name of the feature; None where the whole row is meant.
+    value
+        As it was sent, or shortened text of it.
+    rule : str
+        What it must satisfy, with the unit: ``"must be between 0 and 120 year"``.
+    """
+
+    row: int | None
+    field: str | None
+    value: Any
+    rule: str
+
+    def document(self) -> dict[str, Any]:
+        """The problem as JSON values."""
+        place = {} if self.row is None else {"row": self.row}
+        return place | {"field": self.field, "value": self.value, "rule": self.rule}
+
+
+class RequestDataError(DataError):
+    """Rows of a request that break the study; ``problems`` keep the values' JSON types."""
+
+    def __init__(self, problems: Sequence[Problem], total: int) -> None:
+        values = "value breaks" if total == 1 else "values break"
+        violations = [
+            Violation("request", p.row, p.field or "", str(p.value), p.rule) for p in problems
+        ]
+        super().__init__(
+            f"{total} {values} the study",
+            violations,
+            total,
+            hint="GET /model lists the features with units and bounds",
+        )
+        self.problems = tuple(problems)
+
+
+def feature_schema(feature: Feature) -> CoreSchema:
+    """What a feature's value must be: a finite JSON number within bounds, or one of the levels."""
+    schema: CoreSchema
+    if isinstance(feature, NumberFeature):
+        schema = schemas.float_schema(
+            strict=True, allow_inf_nan=False, ge=feature.minimum, le=feature.maximum
+        )
+    else:
+        schema = schemas.literal_schema(list(feature.levels))
+    if feature.missing == "allow":
+        return schemas.with_default_schema(schemas.nullable_schema(schema), default=None)
+    return schema
+
+
+def row_schema(study: Study) -> CoreSchema:
+    """A row: every feature of the study that must be there, and nothing else."""
+    fields = {
+        feature.name: schemas.typed_dict_field(
+            feature_schema(feature), required=feature.missing == "reject"
+        )
+        for feature in study.features
+    }
+    return schemas.typed_dict_schema(fields, extra_behavior="forbid")
+
+
+class RequestValidator:
+    """Checks requests against one study.
+
+    Examples
+    --------
+    >>> from fedrisk.study import NumberFeature, Study
+    >>> age = NumberFeature(name="age", unit="year", minimum=0, maximum=120)
+    >>> validator = RequestValidator(Study(name="s", label="y", positive=(1,), features=(age,)))
+    >>> validator.row(b'{"age": 61}')
+    {'age': 61.0}
+    """
+
+    def __init__(self, study: Study, most_rows: int = 10_000) -> None:
+        self.study = study
+        self.most_rows = most_rows
+        row = row_schema(study)
+        self._features = {feature.name: feature for feature in study.features}
+        self._row = SchemaValidator(row)
+        self._rows = SchemaValidator(schemas.list_schema(row))
+        wrapped = {"rows": schemas.typed_dict_field(schemas.list_schema(row))}
+        self._wrapped = SchemaValidator(schemas.typed_dict_schema(wrapped, extra_behavior="forbid"))
+
+    def row(self, body: bytes) -> Row:
+        """One row from a JSON object.
+
+        Raises
+        ------
+        RequestDataError
+            With every value that breaks the study.
+        UsageError
+            When the body is not JSON.
+        """
+        try:
+            row: Row = self._row.validate_json(body)
+        except ValidationError as error:
+            raise self._explain(error, depth=0) from None
+        return row
+
+    def rows(self, body: bytes) -> Sequence[Row]:
+        """Rows from a JSON list of objects, or from ``{"rows": [...]}``; errors as `row`."""
+        listed = body.lstrip()[:1] == b"["
+        try:
+            found = self._rows.validate_json(body) if listed else self._wrapped.validate_json(body)
+        except ValidationError as error:
+            raise self._explain(error, depth=1 if listed else 2) from None
+        rows: Sequence[Row] = found if listed else found["rows"]
+        self.check_count(len(rows))
+        return rows
+
+    def lines(self, lines: Sequence[bytes]) -> Sequence[Row]:
+        """Rows from one JSON object a line; errors as `row`."""
+        self.check_count(len(lines))
+        rows: list[Row] = []
+        problems: list[Problem] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(self._row.validate_json(line))
+            except ValidationError as error:
+                explained = self._explain(error, depth=0, row=number)
+                if not isinstance(explained, RequestDataError):
+                    raise explained from None
+                problems.extend(explained.problems)
+        return self._all_or_none(rows, problems)
+
+    def records(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Row]:
+        """Rows from mappings that were read from another format; errors as `row`."""
+        self.check_count(len(records))
+        try:
+            rows: Sequence[Row] = self._rows.validate_python(records)
+        except ValidationError as error:
+            raise self._explain(error, depth=1) from None
+        return rows
+
+    def check_count(self, rows: int) -> None:
+        """Refuse an empty batch and one that is too long.
+
+        Raises
+        ------
+        UsageError
+        """
+        if rows == 0:
+            raise UsageError("the batch has no rows")
+        if rows > self.most_rows:
+            raise UsageError(
+                f"the batch has {rows} rows, at most {self.most_rows} are taken",
+                hint="send several batches, or use `fedrisk score` for files",
+            )
+
+    def _all_or_none(self, rows: list[Row], problems: list[Problem]) -> list[Row]:
+        if problems:
+            raise RequestDataError(problems[:SHOWN], len(problems))
+        return rows
+
+    def _explain(
+        self, error: ValidationError, depth: int, row: int | None = None
+    ) -> RequestDataError | UsageError:
+        """Pydantic's error in words of the study; ``depth`` is where the row's fields begin."""
+        found = error.errors(include_url=False, include_context=False)
+        if found[0]["type"] == "json_invalid":
+            place = "" if row is None else f"row {row}: "
+            return UsageError(f"{place}the body is not valid JSON: {_reason(found[0])}")
+        if depth and len(found[0]["loc"]) < depth:
+            return UsageError(
+                "a batch is a JSON list of objects, or an object whose only key is `rows`"
+            )
+        problems = [self._problem(detail, depth, row) for detail in found[:SHOWN]]
+        return RequestDataError(problems, len(found))
+
+    def _problem(self, detail: ErrorDetails, depth: int, row: int | None) -> Problem:
+        place = detail["loc"]
+        if depth:
+            row = int(place[depth - 1]) + 1
+        name = str(place[depth]) if len(place) > depth else None
+        value = None if detail["type"] == "missing" else shown(detail["input"])
+        return Problem(row, name, value, self._rule(detail["type"], name, detail["input"]))
+
+    def _rule(self, kind: str, name: str | None, value: Any) -> str:
+        if name is None:
+            return OBJECT_RULE
+        if kind == "extra_forbidden":
+            return UNKNOWN_RULE
+        feature = self._features[name]
+        if kind == "missing" or value is None:
+            return MISSING_RULE
+        if kind in _OUTSIDE or not isinstance(feature, NumberFeature):
+            return feature.bounds_text
+        return "must be a finite number" if kind == "finite_number" else "must be a number"
+
+
+def _reason(detail: ErrorDetails) -> str:
+    return detail["msg"].removeprefix("Invalid JSON: ")
+
+
+def shown(value: Any) -> Any:
+    """A value as an answer may repeat it: JSON, short, and without NaN.
+
+    >>> shown(130), shown(float("nan")), shown([1, 2]), len(shown("x" * 1000))
+    (130, 'nan', '[1, 2]', 100)
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, int) and abs(value) < 2**53:
+        return value
+    text = value if isinstance(value, str) else _text(value)
+    return text if len(text) <= VALUE_LENGTH else text[: VALUE_LENGTH - 3] + "..."
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list) and len(value) > VALUE_LENGTH:
+        return f"a list of {len(value)}"
+    return str(value)

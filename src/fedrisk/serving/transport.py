@@ -1,0 +1,167 @@
+"""HTTP without knowledge of models: bodies with limits, request ids, errors as JSON, headers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fedrisk.errors import DataError, FedriskError
+from fedrisk.serving.request import RequestDataError
+
+_log = logging.getLogger("fedrisk.serving")
+#: Identifiers that are taken from the caller: nothing that could break a log line or a header.
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+JSON = b"application/json"
+#: Sent with every answer. Answers are about people: nothing on the way may keep them.
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+#: Told to a caller when the fault is ours and unforeseen.
+INTERNAL = "the server failed on this request"
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """First value of a request header, its name in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+def media_type(scope: Scope) -> bytes:
+    """Content type of the request without its parameters; JSON where none is given."""
+    given = header(scope, b"content-type")
+    return JSON if given is None else given.split(b";", 1)[0].strip().lower()
+
+
+def request_id(scope: Scope) -> str:
+    """The caller's X-Request-ID if it is sane, otherwise a new one."""
+    given = header(scope, b"x-request-id")
+    if given is not None and _SANE_ID.fullmatch(given):
+        return given.decode("ascii")
+    return uuid.uuid4().hex
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body.
+
+    Parameters
+    ----------
+    limit : int
+        Most bytes to take.
+
+    Raises
+    ------
+    HTTPException
+        413 when the body is longer, 400 when the caller goes away in the middle.
+    """
+    announced = header(scope, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > limit:
+        raise HTTPException(413, _too_large(limit))
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts = [body]
+        size = len(body)
+        while message.get("more_body") and size <= limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise HTTPException(400, "the request ended before its body did")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        body = b"".join(parts)
+    if len(body) > limit:
+        raise HTTPException(413, _too_large(limit))
+    return body
+
+
+def _too_large(limit: int) -> str:
+    return f"the body is too large: at most {limit} bytes are taken"
+
+
+async def respond(
+    send: Send,
+    body: bytes,
+    status: int = 200,
+    content_type: bytes = JSON,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> None:
+    """Send a whole answer."""
+    head = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_document(error: Exception, identifier: str) -> tuple[int, dict[str, Any]]:
+    """HTTP status and JSON of an error; of an unforeseen one it says nothing but that."""
+    if isinstance(error, HTTPException):
+        return error.status_code, {"error": error.detail, "request_id": identifier}
+    if not isinstance(error, FedriskError):
+        return 500, {"error": INTERNAL, "request_id": identifier}
+    document: dict[str, Any] = {"error": error.message, "hint": error.hint}
+    if isinstance(error, RequestDataError):
+        document["detail"] = [problem.document() for problem in error.problems]
+    if isinstance(error, DataError):
+        document["total"] = error.total
+    return error.http_status, document | {"request_id": identifier}
+
+
+def _origin(error: Exception) -> str:
+    """Kind and place of an error, without its text: that might hold somebody's values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at " + " < ".join(
+        f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-5:])
+    )
+
+
+class Envelope:
+    """What every request gets: an id, safe headers, and an answer whatever goes wrong.
+
+    Parameters
+    ----------
+    app : ASGI application
+    failed : callable
+        Told path and status of every answer that is an error.
+    """
+
+    def __init__(self, app: ASGIApp, failed: Callable[[str, int], None]) -> None:
+        self.app = app
+        self.failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        identifier = scope["request_id"] = request_id(scope)
+        extra = [*_HEADERS, (b"x-request-id", identifier.encode())]
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *extra]
+                if message["status"] >= 400:
+                    self.failed(scope["path"], message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            if started:
+                raise
+            status, document = error_document(error, identifier)
+            if status == 500 and not isinstance(error, FedriskError):
+                _log.error("request %s failed: %s", identifier, _origin(error))
+            await respond(send_with_headers, orjson.dumps(document), status)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedrisk.errors import UsageError
+from fedrisk.serving.request import SHOWN, RequestDataError, RequestValidator
+
+from .conftest import ROW, STUDY
+
+VALIDATOR = RequestValidator(STUDY, most_rows=200)
+
+
+def problems(body: object) -> list[tuple]:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(RequestDataError) as caught:
+        VALIDATOR.row(text)
+    return [(p.field, p.value, p.rule) for p in caught.value.problems]
+
+
+def test_a_row_that_fits_has_every_feature() -> None:
+    assert VALIDATOR.row(json.dumps(ROW).encode()) == ROW
+
+
+def test_missing_values_are_none_where_the_study_allows_them() -> None:
+    row = VALIDATOR.row(b'{"age": 50, "marker": 0, "ward": "a", "sex": null}')
+    assert row == {"age": 50.0, "marker": 0.0, "ward": "a", "sex": None, "pm2.5": None}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("age", 130, "must be between 0 and 120 year"),
+        ("age", -0.5, "must be between 0 and 120 year"),
+        ("pm2.5", -1, "must be at least 0 ug/m3"),
+        ("age", "61", "must be a number"),
+        ("age", True, "must be a number"),
+        ("age", None, "must not be missing"),
+        ("ward", "z", "must be one of a, b, c d"),
+        ("ward", None, "must not be missing"),
+        ("sex", 1, "must be one of female, male"),
+        ("colour", "red", "is not a feature of the study"),
+    ],
+)
+def test_a_value_that_breaks_the_study_is_told_with_its_rule(field, value, rule) -> None:
+    assert problems({**ROW, field: value}) == [(field, value, rule)]
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_not_finite_are_refused(text: str) -> None:
+    body = json.dumps(ROW).replace("-1.25", text).encode()
+    ((field, value, rule),) = problems(body)
+    assert (field, rule) == ("marker", "must be a finite number")
+    assert isinstance(value, str)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    found = problems({"age": 130, "marker": "x", "sex": "male", "extra": 1})
+    assert {field for field, _, _ in found} == {"age", "marker", "ward", "extra"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b'{"age": 0x1}', b"\xff", b"{'a':1}"])
+def test_what_is_not_json_is_a_usage_error(body: bytes) -> None:
+    with pytest.raises(UsageError, match="not valid JSON"):
+        VALIDATOR.row(body)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"3", b"null", b'"text"'])
+def test_a_row_must_be_an_object(body: bytes) -> None:
+    ((field, _, rule),) = problems(body)
+    assert field is None
+    assert rule.startswith("must be an object")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(list(ROW)), inner)
+        ),
+    )
+)
+def test_any_json_gives_a_row_or_problems_that_can_be_told(document: object) -> None:
+    body = json.dumps(document).encode()
+    try:
+        row = VALIDATOR.row(body)
+    except RequestDataError as error:
+        assert 1 <= len(error.problems) <= SHOWN  # noqa: PT017 a row is as good as an error
+        json.dumps([p.document() for p in error.problems], allow_nan=False).encode()
+    except UsageError:
+        assert isinstance(document, dict | list)
+    else:
+        assert set(row) == set(STUDY.feature_names)
+
+
+@given(st.binary())
+def test_any_bytes_are_answered_by_our_own_errors(body: bytes) -> None:
+    for read in (VALIDATOR.row, VALIDATOR.rows):
+        with pytest.raises((RequestDataError, UsageError)):
+            read(body)
+
+
+@given(st.floats(0, 120), st.floats(-1e300, 1e300), st.sampled_from(["female", "male", None]))
+def test_valid_values_arrive_unchanged(age: float, marker: float, sex: str | None) -> None:
+    row = {**ROW, "age": age, "marker": marker, "sex": sex}
+    read = VALIDATOR.row(json.dumps(row).encode())
+    assert read == row
+    assert all(math.copysign(1, read[n]) == math.copysign(1, row[n]) for n in ("age", "marker"))
+
+
+def test_a_batch_is_a_list_or_wrapped() -> None:
+    for body in ([ROW, ROW], {"rows": [ROW, ROW]}):
+        assert list(VALIDATOR.rows(json.dumps(body).encode())) == [ROW, ROW]
+
+
+@pytest.mark.parametrize("body", [b"3", b"{}", b'{"row": []}', b'{"rows": 1}'])
+def test_another_shape_of_batch_is_a_usage_error(body: bytes) -> None:
+    with pytest.raises(UsageError, match="a batch is"):
+        VALIDATOR.rows(body)
+
+
+def test_problems_of_a_batch_name_the_row() -> None:
+    rows = [ROW, {**ROW, "age": 200}, 3]
+    for body in (rows, {"rows": rows}):
+        with pytest.raises(RequestDataError) as caught:
+            VALIDATOR.rows(json.dumps(body).encode())
+        assert [(p.row, p.field) for p in caught.value.problems] == [(2, "age"), (3, None)]
+
+
+def test_many_problems_are_counted_but_not_all_told() -> None:
+    body = json.dumps([{**ROW, "age": 200}] * 150).encode()
+    with pytest.raises(RequestDataError) as caught:
+        VALIDATOR.rows(body)
+    assert len(caught.value.problems) == SHOWN
+    assert caught.value.total == 150
+
+
+@pytest.mark.parametrize("count", [0, 201])
+def test_empty_and_long_batches_are_refused(count: int) -> None:
+    body = json.dumps([ROW] * count).encode()
+    with pytest.raises(UsageError, match="rows"):
+        VALIDATOR.rows(body)
+
+
+def test_a_level_may_have_the_name_of_a_python_type() -> None:
+    assert problems({**ROW, "ward": {"a": 1}}) == [
+        ("ward", "an object", "must be one of a, b, c d")
+    ]
