@@ -6,6 +6,7 @@ variable with the prefix ``FEDRISK_``, for example ``FEDRISK_HOME``.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -32,12 +33,14 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    simulation_sites: Path | None = Field(
-        default=None, description="JSON list of name and file of every simulated site."
-    )
     poll_seconds: float = Field(
         default=0.2, gt=0, description="How often the coordinator looks for sites' replies."
     )
+
+
+def process_environment() -> dict[str, str]:
+    """Copy the environment, for processes that this one starts."""
+    return dict(os.environ)
 
 
 def read_settings() -> Settings:

@@ -195,11 +195,8 @@ class LogisticModel:
 
     def _check(self) -> None:
         """Raise ValueError where parts do not fit together, or a number is not finite."""
-        if [c.feature for c in self.design.columns if c.kind != "missing"] != [
-            f.name
-            for f in self.study.features
-            for _ in range(len(f.levels) - 1 if isinstance(f, CategoryFeature) else 1)
-        ]:
+        found = [(c.feature, c.kind, c.level) for c in self.design.columns]
+        if found != [place for feature in self.study.features for place in _places(feature)]:
             raise ValueError("the columns are not those of the study's features")
         size = 1 + len(self.design.columns)
         if self.covariance.shape != (size, size):
@@ -212,6 +209,16 @@ class LogisticModel:
             raise ValueError("a scale is not positive")
         if (np.diag(self.covariance) < 0).any():
             raise ValueError("a variance is negative")
+
+
+def _places(feature: Feature) -> list[tuple[str, str, int]]:
+    """Feature, kind and level of each column that a feature has."""
+    places = [(feature.name, "value", -1)]
+    if isinstance(feature, CategoryFeature):
+        places = [(feature.name, "level", code) for code in range(1, len(feature.levels))]
+    if feature.missing == "allow":
+        places.append((feature.name, "missing", -1))
+    return places
 
 
 def _odds_ratio(log_odds: float) -> float | None:

@@ -1,0 +1,77 @@
+"""Progress while rounds run: on standard error, and alive only on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+
+from fedrisk.study.training import RoundRecord, TrainingRequest
+
+#: What a person reads for each kind of round.
+KINDS = {
+    "summary": "counts, sums and bins of the features",
+    "newton": "loss, gradient and Hessian",
+    "descent": "local steps",
+    "evaluation": "evaluation on test rows",
+}
+
+
+class Display:
+    """Shows a run's rounds as they finish.
+
+    Parameters
+    ----------
+    request : TrainingRequest
+    sites : sequence of str
+        Names, for the first line.
+    """
+
+    def __init__(self, request: TrainingRequest, sites: Sequence[str]) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._status: Status | None = None
+        self._request = request
+        self._sites = sites
+
+    def __enter__(self) -> Self:
+        names = ", ".join(self._sites[:6]) + (", ..." if len(self._sites) > 6 else "")
+        self._print(
+            f"study {self._request.study.name}, {len(self._sites)} sites ({names}), "
+            f"{self._request.model} by {self._request.strategy}"
+        )
+        if self._console.is_terminal:
+            self._status = self._console.status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, text: str) -> None:
+        """Show what goes on now."""
+        if self._status is not None:
+            self._status.update(text)
+        else:
+            self._print(text)
+
+    def watch(self, record: RoundRecord) -> None:
+        """Show a finished round."""
+        loss = record.metrics.get("loss_per_row")
+        auroc = record.metrics.get("auroc")
+        figures = [f"{record.seconds:5.1f} s", f"{record.bytes_in / 1024:7.1f} KiB in"]
+        figures += [f"loss {loss:.6f}"] if loss is not None else []
+        figures += [f"AUROC {auroc:.3f}"] if auroc is not None else []
+        kind = KINDS.get(record.kind, record.kind)
+        self._print(f"round {record.number:2d}  {kind:38s} {'  '.join(figures)}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)

@@ -1,0 +1,1 @@
+"""How a request reaches its sites: engines differ in transport alone."""

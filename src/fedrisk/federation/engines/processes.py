@@ -1,0 +1,164 @@
+"""The local federation's processes, seen from the command that owns them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fedrisk.errors import FederationError
+
+#: Seconds for the guardian to end everything before its owner stops waiting for it.
+STOP_SECONDS = 15.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that were free a moment ago, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def flower_environment(base: Mapping[str, str], flower_home: Path) -> dict[str, str]:
+    """The environment of Flower's processes: our executables first, nothing sent home.
+
+    Parameters
+    ----------
+    base : mapping
+        The environment to start from, usually this process's.
+    flower_home : Path
+        Where Flower keeps its configuration (``FLWR_HOME``).
+    """
+    own = str(Path(sys.executable).parent)
+    return dict(base) | {
+        "PATH": own + os.pathsep + base.get("PATH", ""),
+        "FLWR_HOME": str(flower_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "OMP_NUM_THREADS": base.get("OMP_NUM_THREADS", "1"),
+        "OPENBLAS_NUM_THREADS": base.get("OPENBLAS_NUM_THREADS", "1"),
+    }
+
+
+@dataclass
+class Processes:
+    """Processes that end when this object is closed or its process ends, whatever way it ends.
+
+    Parameters
+    ----------
+    environment : mapping
+        Of every process.
+    logs : Path
+        Folder of their logs, ``NAME.log`` each.
+    """
+
+    environment: Mapping[str, str]
+    logs: Path
+    exited: dict[str, int] = field(default_factory=dict)
+    _guardian: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with (self.logs / "guardian.log").open("ab") as log:
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-m", "fedrisk.federation.guardian"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=dict(self.environment),
+                start_new_session=True,
+            )
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        guardian = self._running()
+        if guardian.stdin is not None:
+            guardian.stdin.close()
+        try:
+            guardian.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            guardian.terminate()
+            guardian.wait()
+
+    def start(self, name: str, argv: Sequence[str]) -> None:
+        """Start a process; its output goes to ``NAME.log``."""
+        order = {
+            "name": name,
+            "argv": list(argv),
+            "env": dict(self.environment),
+            "log": str(self.logs / f"{name}.log"),
+        }
+        guardian = self._running()
+        if guardian.stdin is None:
+            raise RuntimeError("the guardian was started without a pipe")
+        guardian.stdin.write(json.dumps(order).encode() + b"\n")
+        guardian.stdin.flush()
+
+    def check(self) -> None:
+        """Raise FederationError when a process has ended: each is meant to run until the end."""
+        if not self.exited:
+            return
+        name, code = next(iter(self.exited.items()))
+        raise FederationError(
+            f"{name} ended with code {code}: {self.last_line(name)}",
+            hint=f"its log: {self.logs / name}.log",
+        )
+
+    def last_line(self, name: str) -> str:
+        """The last line of a process's log that says something."""
+        log = self.logs / f"{name}.log"
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1] if lines else "no output"
+
+    def wait_for_port(self, port: int, deadline: float) -> None:
+        """Wait until something listens on a loopback port.
+
+        Raises
+        ------
+        FederationError
+            When a process ends, or nothing listens after ``deadline`` seconds.
+        """
+        end = time.monotonic() + deadline
+        while time.monotonic() < end:
+            self.check()
+            with socket.socket() as probe:
+                probe.settimeout(1.0)
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise FederationError(f"nothing listens on port {port} after {deadline:g} s")
+
+    def _listen(self) -> None:
+        guardian = self._running()
+        if guardian.stdout is None:
+            return
+        for line in guardian.stdout:
+            event = json.loads(line)
+            self.exited[event["exited"]] = event["code"]
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._guardian is None:
+            raise RuntimeError("use Processes as a context manager")
+        return self._guardian

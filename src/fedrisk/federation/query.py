@@ -1,0 +1,178 @@
+"""What the coordinator asks a site, and how it travels in a Flower message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedrisk import __version__
+from fedrisk.errors import EgressError, FedriskError
+from fedrisk.models.design_matrix import DesignMatrix
+from fedrisk.models.metrics import evaluation_dimensions
+from fedrisk.models.summary import summary_dimensions
+from fedrisk.study import Study, parse_study
+from fedrisk.study.records import FloatArray, Record
+
+#: Flower message type of each kind of query: category, then action.
+MESSAGE_TYPES = {
+    "summary": "query.summary",
+    "newton": "train.newton",
+    "descent": "train",
+    "evaluation": "evaluate",
+}
+#: The one array of a query: parameters to evaluate at, or to start from.
+PARAMETERS = "parameters"
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to every site.
+
+    Attributes
+    ----------
+    kind : str
+        A key of `MESSAGE_TYPES`.
+    study : Study
+    run_id : str
+    as_of : str
+        ISO 8601; rows that are not mature then take no part.
+    design : DesignMatrix or None
+        None before the summary is known.
+    parameters : (candidates, parameters) array
+        Where to evaluate; empty for the summary.
+    options : mapping
+        Numbers that the strategy adds, such as ``local-steps``.
+    """
+
+    kind: str
+    study: Study
+    run_id: str
+    as_of: str
+    design: DesignMatrix | None = None
+    parameters: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    options: Mapping[str, float] = field(default_factory=dict)
+
+    def config(self) -> ConfigRecord:
+        """Everything but the parameters."""
+        document = None if self.design is None else self.design.document()
+        return ConfigRecord(
+            {
+                **{name: float(value) for name, value in self.options.items()},
+                "kind": self.kind,
+                "study": self.study.canonical,
+                "study-hash": self.study.hash,
+                "run-id": self.run_id,
+                "as-of": self.as_of,
+                "design": json.dumps(document),
+            }
+        )
+
+    def content(self) -> RecordDict:
+        """The message's content."""
+        arrays = ArrayRecord({PARAMETERS: Array(np.atleast_2d(self.parameters))})
+        return RecordDict({"arrays": arrays, "config": self.config()})
+
+    @classmethod
+    def from_content(cls, content: RecordDict) -> Query:
+        """Read a message's content; the site's side of `content`.
+
+        Raises
+        ------
+        EgressError
+            When the study does not match the hash that came with it.
+        StudyError
+            When the study breaks the contract of this version.
+        """
+        config = dict(content.config_records["config"])
+        study = parse_study(str(config.pop("study")), "the coordinator's study")
+        if study.hash != config.pop("study-hash"):
+            raise EgressError("the study does not match its hash")
+        design = json.loads(str(config.pop("design")))
+        (array,) = content.array_records["arrays"].values()
+        texts = {name: str(config.pop(name)) for name in ("kind", "run-id", "as-of")}
+        return cls(
+            kind=texts["kind"],
+            study=study,
+            run_id=texts["run-id"],
+            as_of=texts["as-of"],
+            design=None if design is None else DesignMatrix.from_document(design),
+            parameters=np.atleast_2d(np.asarray(array.numpy(), np.float64)),
+            options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
+        )
+
+    @property
+    def dimensions(self) -> dict[str, int]:
+        """Length of every axis that an answer to this question may have."""
+        candidates, parameters = self.parameters.shape
+        lengths = {"candidates": candidates, "parameters": parameters}
+        return summary_dimensions(self.study) | evaluation_dimensions() | lengths
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One site's answer.
+
+    Attributes
+    ----------
+    site : str
+    arrays : mapping of "record/field" to array
+    rows : int
+        Training rows behind the answer, the weight in averaging strategies.
+    """
+
+    site: str
+    arrays: Mapping[str, FloatArray]
+    rows: int
+
+    @property
+    def size(self) -> int:
+        """Payload in bytes."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def record(self, kind: type[R], dimensions: Mapping[str, int]) -> R:
+        """The record of this type, checked.
+
+        Raises
+        ------
+        EgressError
+            When it is missing, has another shape, or is not finite.
+        """
+        prefix = f"{kind.NAME}/"
+        fields = {
+            name.removeprefix(prefix): array
+            for name, array in self.arrays.items()
+            if name.startswith(prefix)
+        }
+        try:
+            return kind.from_arrays(fields, dimensions)
+        except EgressError as error:
+            raise EgressError(f"site {self.site!r}: {error.message}") from None
+
+
+def reply_content(site: str, arrays: Mapping[str, FloatArray], rows: int) -> RecordDict:
+    """Content of a site's answer."""
+    return RecordDict(
+        {
+            "arrays": ArrayRecord({name: Array(array) for name, array in arrays.items()}),
+            "metrics": MetricRecord({"num-examples": rows}),
+            "site": ConfigRecord({"name": site, "version": __version__}),
+        }
+    )
+
+
+def refusal_content(site: str, error: FedriskError) -> RecordDict:
+    """Content of a site's refusal: the reason, without any value of a row."""
+    reason = {"reason": error.message, "hint": error.hint, "class": type(error).__name__}
+    return RecordDict(
+        {
+            "refusal": ConfigRecord(dict[str, Any](reason)),
+            "site": ConfigRecord({"name": site, "version": __version__}),
+        }
+    )

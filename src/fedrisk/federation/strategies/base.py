@@ -1,0 +1,104 @@
+"""What a strategy is: from the sites' summary to fitted parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedrisk.federation.broadcast import Broadcast
+from fedrisk.federation.query import Query
+from fedrisk.models.design_matrix import DesignMatrix
+from fedrisk.models.newton import NewtonSums
+from fedrisk.models.summary import FeatureSummary
+from fedrisk.study import Study
+from fedrisk.study.records import FloatArray
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every strategy starts from.
+
+    Attributes
+    ----------
+    broadcast : Broadcast
+        The way to the sites.
+    query : Query
+        A query with study, run and design filled in; strategies replace kind and parameters.
+    summary : FeatureSummary
+        Of all sites' training rows.
+    """
+
+    broadcast: Broadcast
+    query: Query
+    summary: FeatureSummary
+
+    @property
+    def study(self) -> Study:
+        return self.query.study
+
+    @property
+    def design(self) -> DesignMatrix:
+        if self.query.design is None:
+            raise ValueError("a strategy starts with a design matrix")
+        return self.query.design
+
+    @property
+    def rows(self) -> float:
+        return float(self.summary.rows)
+
+    @property
+    def prevalence(self) -> float:
+        return float(self.summary.events) / self.rows
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What every strategy brings.
+
+    Attributes
+    ----------
+    parameters : (1 + columns,) array
+        Intercept and standardised coefficients.
+    hessian : (1 + columns, 1 + columns) array
+        Penalised Hessian there.
+    converged : bool
+    notes : mapping
+        Figures for the model card.
+    """
+
+    parameters: FloatArray
+    hessian: FloatArray
+    converged: bool
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+
+class Strategy(Protocol):
+    """Fit the parameters by asking the sites."""
+
+    def __call__(self, start: Start) -> Fit: ...
+
+
+def sums_at(start: Start, parameters: FloatArray) -> NewtonSums:
+    """Loss, gradient and Hessian of all sites at ``(candidates, parameters)``."""
+    query = Query(
+        "newton",
+        start.query.study,
+        start.query.run_id,
+        start.query.as_of,
+        start.query.design,
+        parameters,
+    )
+    replies = start.broadcast.ask(query)
+    records = [reply.record(NewtonSums, query.dimensions) for reply in replies]
+    pooled = records[0]
+    for record in records[1:]:
+        pooled = pooled + record
+    start.broadcast.annotate(
+        {"loss_per_row": float(pooled.loss[0]) / start.rows},
+        {
+            reply.site: {"loss_per_row": float(record.loss[0]) / max(float(record.rows), 1.0)}
+            for reply, record in zip(replies, records, strict=True)
+        },
+    )
+    return pooled
