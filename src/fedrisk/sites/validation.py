@@ -33,11 +33,12 @@ def check_names(study: Study, present: Sequence[str], found: Violations) -> list
     """Record the study's columns that a file lacks; return those it has."""
     for name in study.columns:
         if name not in present:
-            found.add_column(name, _missing_column(name, present))
+            found.add_column(name, missing_column(name, present))
     return [name for name in study.columns if name in present]
 
 
-def _missing_column(name: str, present: Sequence[str]) -> str:
+def missing_column(name: str, present: Sequence[str]) -> str:
+    """Say that a column is not in a file, which it might be, and what the file has."""
     folded = {other.strip().lower(): other for other in present}
     near = difflib.get_close_matches(name.lower(), list(folded), n=3, cutoff=0.6)
     meant = f"; did you mean {', '.join(repr(folded[n]) for n in near)}?" if near else ""
