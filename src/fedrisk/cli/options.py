@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from fedrisk.errors import UsageError
+
+#: Names appear in file names and messages.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 study_option = click.option(
     "--study", "study_name", required=True, help="Study file, or a built-in study's name."
@@ -42,6 +46,11 @@ def read_sites(given: tuple[str, ...]) -> dict[str, Path]:
         name, found, file = text.partition("=")
         if not found or not name or not file:
             raise UsageError(f"--site {text!r} is not NAME=FILE")
+        if not NAME.fullmatch(name):
+            raise UsageError(
+                f"--site {text!r}: {name!r} is not a site's name",
+                hint="letters, digits, '.', '_' and '-', at most 64, a letter or digit first",
+            )
         if name in sites:
             raise UsageError(f"two sites are named {name!r}", hint="give each site its own name")
         if not Path(file).is_file():

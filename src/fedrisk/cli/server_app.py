@@ -47,6 +47,18 @@ def execute(
         progress.add(record)
         watch(record)
 
+    with progress.hold():
+        _run(grid, request, settings, home, progress, finished)
+
+
+def _run(
+    grid: Grid,
+    request: TrainingRequest,
+    settings: Settings,
+    home: Home,
+    progress: Progress,
+    finished: Watcher,
+) -> None:
     try:
         broadcast = Broadcast(grid, request, settings.poll_seconds, finished)
         version = _train_and_record(broadcast, settings, home, progress)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,25 @@ class Progress:
         self._offset += len(whole)
         for line in whole.splitlines():
             yield RoundRecord.model_validate_json(line)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Be `alive` for as long as this process runs the run, whatever way it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "alive").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def alive(self) -> bool:
+        """Whether a process holds the run: the kernel frees its lock when it ends."""
+        try:
+            with (self.folder / "alive").open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
 
     def succeed(self, **facts: object) -> None:
         """Write the outcome of a run that ended well."""

@@ -110,7 +110,9 @@ class LocalEngine:
         _flwr(processes, [["supernode", "register", str(key), _CONNECTION] for key in keys])
         for (site, path), node_port in zip(sites.items(), node_ports, strict=True):
             private, _ = credentials[site]
-            argv = _supernode(folder, port, node_port, private, site, path)
+            config = private.with_suffix(".toml")
+            config.write_text(toml_strings(site=site, data=str(path.resolve())), encoding="utf-8")
+            argv = _supernode(folder, port, node_port, private, config)
             processes.start(f"supernode-{site}", argv)
 
 
@@ -139,12 +141,20 @@ def _provision(
 
 
 def _write_connection(folder: Path, port: int) -> None:
-    text = (
-        f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
-        f'address = "127.0.0.1:{port}"\n'
-        f"root-certificates = {json.dumps(str(_certificate(folder)))}\n"
+    values = {"address": f"127.0.0.1:{port}", "root-certificates": str(_certificate(folder))}
+    text = f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
+    write_private(folder / "flower" / "config.toml", (text + toml_strings(**values)).encode())
+
+
+def toml_strings(**values: str) -> str:
+    r"""Keys with strings as TOML, whose basic strings are those of JSON.
+
+    >>> toml_strings(site='a "b"')
+    'site = "a \\"b\\""\n'
+    """
+    return "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()
     )
-    write_private(folder / "flower" / "config.toml", text.encode())
 
 
 def _certificate(folder: Path) -> Path:
@@ -167,21 +177,18 @@ def _superlink(folder: Path, port: int) -> list[str]:
     ]
 
 
-def _supernode(
-    folder: Path, port: int, own_port: int, key: Path, site: str, data: Path
-) -> list[str]:
-    config = f"site={json.dumps(site)} data={json.dumps(str(data.resolve()))}"
+def _supernode(folder: Path, port: int, own_port: int, key: Path, config: Path) -> list[str]:
     return [
         "flower-supernode",
         *("--superlink", f"127.0.0.1:{port}", "--root-certificates", str(_certificate(folder))),
         *("--auth-supernode-private-key", str(key), "--port", str(own_port)),
-        *("--node-config", config),
+        *("--node-config", str(config)),
     ]
 
 
 def _submit(processes: Processes, folder: Path, request: TrainingRequest) -> None:
     config = folder / "request.toml"
-    write_private(config, f"request = {json.dumps(request.model_dump_json())}\n".encode())
+    write_private(config, toml_strings(request=request.model_dump_json()).encode())
     with as_file(files("fedrisk.federation") / "bundle") as bundle:
         command = ["run", str(bundle), _CONNECTION, "--run-config", str(config)]
         _flwr(processes, [command])
@@ -210,10 +217,21 @@ def _flwr(processes: Processes, commands: list[list[str]]) -> None:
 def _follow(
     progress: Progress, processes: Processes, watch: Callable[[RoundRecord], None]
 ) -> dict[str, Any]:
+    deadline = time.monotonic() + START_SECONDS
+    begun = False
     while True:
+        alive = progress.alive()  # asked first: an outcome is written before the app ends
         for record in progress.news():
             watch(record)
         if (outcome := progress.outcome()) is not None:
             return outcome
         processes.check()
+        begun = begun or alive
+        if not alive and (begun or time.monotonic() > deadline):
+            raise FederationError(
+                "the coordinator's app ended without an outcome"
+                if begun
+                else f"the coordinator's app did not start within {START_SECONDS:g} s",
+                hint=f"its log: {processes.logs / 'superlink.log'}",
+            )
         time.sleep(0.1)
