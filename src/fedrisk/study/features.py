@@ -70,8 +70,8 @@ class CategoryFeature(_Strict):
     def _levels_are_distinct(self) -> CategoryFeature:
         if len(set(self.levels)) != len(self.levels):
             raise ValueError("levels must be distinct")
-        if "" in self.levels:
-            raise ValueError("an empty level cannot be told from a missing value")
+        if {"", "NA"} & set(self.levels):
+            raise ValueError("an empty level, or NA, cannot be told from a missing value")
         return self
 
     @property
