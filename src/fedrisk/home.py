@@ -55,7 +55,7 @@ class Home:
         Raises
         ------
         HomeError
-            When the home was written by a newer version, or is something else.
+            When the home was written by a newer version, is something else, or cannot be made.
         """
         marker = self.root / "home.json"
         if marker.exists():
@@ -66,8 +66,14 @@ class Home:
                 f"{self.root} exists and is not a fedrisk home",
                 hint="choose another folder with --home",
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            marker.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise HomeError(
+                f"{self.root} cannot be made: {error.strerror or error}",
+                hint="choose a folder that you may write to with --home",
+            ) from None
         return self
 
     def existing(self) -> Home:
@@ -90,7 +96,7 @@ class Home:
     def _check(self, marker: Path) -> None:
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))["format"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise HomeError(f"{marker} is damaged: {error!r}") from None
         if not isinstance(found, int) or found > FORMAT:
             raise HomeError(
