@@ -1,0 +1,355 @@
+"""The registry's gate: the only code that moves the aliases champion, challenger and previous.
+
+A version is verified before an alias points to it (hashes, document, self-test on what the store
+hands out), every move is written down on the version that it is about, and the home's caches follow
+the aliases. MLflow cannot compare and set an alias, so the processes of one machine take turns by a
+file lock; across machines, one coordinator is the only one that calls this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, Literal
+
+from fedrisk.errors import ModelFileError, ModelNotFoundError
+from fedrisk.home import Home
+from fedrisk.registry.bundle import DATA
+from fedrisk.registry.cache import (
+    CHECKS,
+    MODEL,
+    REFERENCE,
+    StoredModel,
+    clear_model,
+    read_model,
+    sha256,
+    write_model,
+)
+from fedrisk.registry.pyfunc import read_scorer
+from fedrisk.registry.record import MODEL_FOLDER
+from fedrisk.registry.store import Store, open_store
+from fedrisk.registry.versions import (
+    MOVE,
+    RegisteredVersion,
+    aliases_of,
+    find_run,
+    get_version,
+    list_versions,
+    model_name,
+)
+from fedrisk.settings import Settings
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+PREVIOUS: Final = "previous"
+
+
+@dataclass(frozen=True)
+class Released:
+    """What became of a version.
+
+    Attributes
+    ----------
+    version : str
+    alias : str
+        The alias that points to it now.
+    name : str
+        The registered model.
+    """
+
+    version: str
+    alias: Literal["champion", "challenger"]
+    name: str
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What the home's caches hold after `refresh_cache`: versions, or None where there is none."""
+
+    champion: str | None
+    challenger: str | None
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A version with the documents that passed its tests."""
+
+    version: RegisteredVersion
+    documents: Mapping[str, Any]
+
+
+def register_outcome(
+    home: Home, settings: Settings, run_id: str, promote: bool, now: datetime
+) -> Released:
+    """Give the version of a finished run its alias: champion if it is the first, else challenger.
+
+    Parameters
+    ----------
+    home : Home
+    settings : Settings
+    run_id : str
+        Of the run that `fedrisk.registry.record.record_training` recorded.
+    promote : bool
+        Make it champion although there is one.
+    now : datetime
+        Time of the move, with a time zone.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When no version carries the run's tag.
+    ModelFileError
+        When the version fails its verification; the aliases stay as they were.
+    RegistryError
+        When the store cannot be used.
+    """
+    store = open_store(home, settings)
+    with store.writing():
+        found = find_run(store, run_id)
+        if found is None:
+            raise ModelNotFoundError(
+                f"run {run_id!r} registered no model", hint="see the run's log for its error"
+            )
+        first = not _has_champion(store, home, found.name)
+        alias: Literal["champion", "challenger"] = CHAMPION if promote or first else CHALLENGER
+        if CHAMPION in found.aliases:
+            alias = CHAMPION  # asked again about a run that was released already
+        if alias not in found.aliases:
+            verified = _verify(store, found)
+            reason = "promoted when trained" if promote else "first version" if first else "trained"
+            move = _make_champion if alias == CHAMPION else _make_challenger
+            move(store, verified, reason, now)
+        _follow(store, home, found.name)
+        return Released(found.version, alias, found.name)
+
+
+def promote(home: Home, settings: Settings, version: str, reason: str, now: datetime) -> Released:
+    """Make a version the champion.
+
+    Parameters
+    ----------
+    home, settings
+    version : str
+    reason : str
+        Why, for the record.
+    now : datetime
+        Time of the move, with a time zone.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When there is no such version; it names those that there are.
+    ModelFileError
+        When the version fails its verification; the aliases stay as they were.
+    RegistryError
+        When the store cannot be used.
+    """
+    store = open_store(home, settings)
+    with store.writing():
+        found = get_version(store, model_name(store, home, settings), version)
+        if CHAMPION not in found.aliases:
+            _make_champion(store, _verify(store, found), reason, now)
+        _follow(store, home, found.name)
+        return Released(found.version, CHAMPION, found.name)
+
+
+def rollback(home: Home, settings: Settings, reason: str, now: datetime) -> Released:
+    """Return to the champion before this one; again, to the one before that.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When there was no champion before.
+    ModelFileError
+        When the earlier champion fails its verification; the aliases stay as they were.
+    RegistryError
+        When the store cannot be used.
+    """
+    store = open_store(home, settings)
+    with store.writing():
+        name = model_name(store, home, settings)
+        past = _champions(store, name)
+        if len(past) < 2:
+            raise ModelNotFoundError(
+                f"model {name!r} had no champion before this one",
+                hint="`fedrisk promote VERSION` chooses any version",
+            )
+        verified = _verify(store, get_version(store, name, past[-2]))
+        _set(store, verified, CHAMPION, reason, now, action="rollback")
+        _point_previous(store, name, past[:-1])
+        _follow(store, home, name)
+        return Released(verified.version.version, CHAMPION, name)
+
+
+def refresh_cache(home: Home, settings: Settings) -> Refreshed:
+    """Let the home's caches follow the registry's aliases.
+
+    A version that the cache already holds is not fetched again.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When the registry holds no model yet.
+    ModelFileError
+        When a version fails its verification; the cache keeps the model that it has.
+    RegistryError
+        When the store cannot be used.
+    """
+    store = open_store(home, settings)
+    with store.writing():
+        return _follow(store, home, model_name(store, home, settings))
+
+
+def champions(moves: Iterable[Mapping[str, Any]], current: str | None) -> list[str]:
+    """The champions that led to the present one, which is last.
+
+    Parameters
+    ----------
+    moves : iterable of dict
+        With number, action (``set`` or ``rollback``), alias and version, in any order.
+    current : str or None
+        Where the alias points. It is right where the moves disagree, as after a crash between a
+        move and its record.
+
+    >>> one = {"number": 1, "action": "set", "alias": "champion", "version": "1"}
+    >>> two = one | {"number": 2, "version": "2"}
+    >>> back = one | {"number": 3, "action": "rollback"}
+    >>> champions([one, two], "2"), champions([one, two, back], "1")
+    (['1', '2'], ['1'])
+    """
+    stack: list[str] = []
+    for move in sorted(moves, key=lambda each: int(each["number"])):
+        if move["alias"] != CHAMPION:
+            continue
+        if move["action"] == "rollback":
+            stack = stack[:-1]
+        if not stack or stack[-1] != move["version"]:
+            stack.append(str(move["version"]))
+    if current is None:
+        return []
+    if stack[-2:-1] == [current]:
+        return stack[:-1]  # a rollback that died before it was written down
+    return stack if stack[-1:] == [current] else [*stack, current]
+
+
+def _champions(store: Store, name: str) -> list[str]:
+    moves = [move for each in list_versions(store, name) for move in each.moves]
+    return champions(moves, aliases_of(store, name).get(CHAMPION))
+
+
+def _has_champion(store: Store, home: Home, name: str) -> bool:
+    """Whether the model has a champion, or the home serves another model already."""
+    if CHAMPION in aliases_of(store, name):
+        return True
+    return _serves_another(home, name)
+
+
+def _serves_another(home: Home, name: str) -> bool:
+    cached = _cached(home.champion)
+    return cached is not None and cached.name != name
+
+
+def _make_champion(store: Store, verified: Verified, reason: str, now: datetime) -> None:
+    name, version = verified.version.name, verified.version.version
+    past = _champions(store, name)
+    _set(store, verified, CHAMPION, reason, now)
+    if aliases_of(store, name).get(CHALLENGER) == version:
+        store.client.delete_registered_model_alias(name, CHALLENGER)
+    _point_previous(store, name, [*past, version])
+
+
+def _make_challenger(store: Store, verified: Verified, reason: str, now: datetime) -> None:
+    _set(store, verified, CHALLENGER, reason, now)
+
+
+def _point_previous(store: Store, name: str, past: list[str]) -> None:
+    """Show people where a rollback would lead."""
+    if len(past) > 1:
+        store.client.set_registered_model_alias(name, PREVIOUS, past[-2])
+    elif PREVIOUS in aliases_of(store, name):
+        store.client.delete_registered_model_alias(name, PREVIOUS)
+
+
+def _set(
+    store: Store, verified: Verified, alias: str, reason: str, now: datetime, action: str = "set"
+) -> None:
+    """Move an alias, then write the move down on its version."""
+    name, version = verified.version.name, verified.version.version
+    moves = [move for each in list_versions(store, name) for move in each.moves]
+    number = 1 + max((int(move["number"]) for move in moves), default=0)
+    move = {
+        "number": number,
+        "at": now.astimezone(UTC).isoformat(),
+        "action": action,
+        "alias": alias,
+        "version": version,
+        "from": aliases_of(store, name).get(alias),
+        "reason": reason,
+    }
+    store.client.set_registered_model_alias(name, alias, version)
+    store.client.set_model_version_tag(name, version, f"{MOVE}{number:06d}", json.dumps(move))
+
+
+def _verify(store: Store, found: RegisteredVersion) -> Verified:
+    """Fetch a version's files; check them against the hashes it was registered with; self-test."""
+    with TemporaryDirectory(prefix="fedrisk-") as temporary:
+        path = f"{MODEL_FOLDER}/{DATA}"
+        folder = Path(store.client.download_artifacts(found.mlflow_run, path, temporary))
+        contents = {f: (folder / f).read_bytes() for f in (MODEL, REFERENCE, CHECKS)}
+    wrong = [f for f, content in contents.items() if found.hashes.get(f) != sha256(content)]
+    if wrong:
+        raise ModelFileError(
+            f"version {found.version} of {found.name!r}: {', '.join(wrong)} changed in the "
+            "registry since it was recorded",
+            hint="restore the registry's artifacts from a backup, or train again",
+        )
+    documents = {file: json.loads(content) for file, content in contents.items()}
+    read_scorer(documents[MODEL], documents[CHECKS])
+    return Verified(found, documents)
+
+
+def _follow(store: Store, home: Home, name: str) -> Refreshed:
+    aliases = aliases_of(store, name)
+    if CHAMPION not in aliases and _serves_another(home, name):
+        return Refreshed(None, None, changed=False)  # the caches belong to the model that serves
+    places = {CHAMPION: home.champion, CHALLENGER: home.challenger}
+    changed = [_follow_one(store, name, aliases.get(a), place) for a, place in places.items()]
+    return Refreshed(aliases.get(CHAMPION), aliases.get(CHALLENGER), any(changed))
+
+
+def _follow_one(store: Store, name: str, version: str | None, place: Path) -> bool:
+    cached = _cached(place)
+    if version is None:
+        clear_model(place)
+        return cached is not None
+    found = get_version(store, name, version)
+    if cached is not None and (cached.name, cached.version, cached.run_id) == (
+        name,
+        version,
+        found.run_id,
+    ):
+        return False
+    documents = _verify(store, found).documents
+    write_model(
+        place,
+        documents[MODEL],
+        documents[REFERENCE],
+        documents[CHECKS],
+        name=name,
+        version=version,
+        run_id=found.run_id,
+    )
+    return True
+
+
+def _cached(place: Path) -> StoredModel | None:
+    """What the cache holds; a damaged one counts as empty and is written anew."""
+    try:
+        return read_model(place)
+    except (ModelFileError, ModelNotFoundError):
+        return None
