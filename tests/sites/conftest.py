@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 
 from fedrisk.study import Study, parse_study
 
-NOW = datetime(2025, 1, 1, tzinfo=UTC)
 FEATURES = [
     {"name": "age", "kind": "number", "unit": "year", "minimum": 0, "maximum": 120},
     {"name": "pulse", "kind": "number", "plausible": [30, 180], "missing": "allow"},
@@ -21,15 +19,27 @@ FEATURES = [
 ]
 
 
-def make_study(**keys: Any) -> Study:
+def _make(**keys: Any) -> Study:
     return parse_study(
         {"name": "small", "label": "ill", "positive": [1], "features": FEATURES, **keys}
     )
 
 
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., Study]:
+    """Make the small study, with further keys."""
+    return _make
+
+
 @pytest.fixture
 def study() -> Study:
-    return make_study()
+    return _make()
+
+
+@pytest.fixture
+def roles() -> Study:
+    """The small study with every role that a column can have."""
+    return _make(id="who", time="day", treated="acted", split="fold")
 
 
 @pytest.fixture
