@@ -8,7 +8,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedrisk.federation.query import Query
 from fedrisk.federation.strategies.base import Fit, Start, sums_at
-from fedrisk.models.newton import newton_start
+from fedrisk.models.newton import log_odds
 from fedrisk.study.records import FloatArray
 
 #: Local gradient steps between two rounds, and their length in units of the inverse curvature.
@@ -24,7 +24,8 @@ def average(start: Start, flower: FedAvg) -> Fit:
     collection, which has a deadline.
     """
     broadcast, nodes = start.broadcast, start.broadcast.nodes()
-    parameters = newton_start(1 + len(start.design.columns), start.prevalence).beta
+    parameters = np.zeros(1 + len(start.design.columns))
+    parameters[0] = log_odds(start.prevalence)
     arrays = ArrayRecord({_KEY: Array(parameters)})
     for number in range(1, broadcast.request.rounds + 1):
         messages = list(flower.configure_train(number, arrays, _config(start), broadcast.grid))
