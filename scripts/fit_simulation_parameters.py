@@ -81,7 +81,7 @@ def fit_environment(folder: Path) -> None:
         "pm25": np.log(city["pm25"]),
         "coarse": np.log(np.maximum(city["pm10"] - city["pm25"], 2.0)),
         "o3": np.sqrt(city["o3"]),
-        "no2": np.log(city["no2"]),
+        "no2": np.sqrt(city["no2"]),
         "temperature": city["temperature"],
         "humidity": np.log(city["humidity"] / (100.5 - city["humidity"])),
     }

@@ -1,7 +1,8 @@
 """Air quality and weather of one simulated city, day by day.
 
 Six series on scales on which they are near normal: log PM2.5, log coarse fraction (PM10 - PM2.5),
-root of O3, log NO2, temperature, and the logit of humidity. Each is
+roots of O3 and NO2 (their logs have too long a lower tail), temperature, and the logit of humidity.
+Each is
 
     x_t = seasonal mean (year and half year) + seasonal spread * z_t,
     z_t = A z_(t-1) + e_t,  e_t ~ N(0, S),
@@ -32,7 +33,7 @@ MEAN: FloatArray = np.array(
         [4.015, 0.106, 0.041, 0.033, -0.093],
         [2.798, -0.031, 0.351, -0.270, -0.291],
         [7.229, -2.712, 0.798, 0.115, 0.437],
-        [3.772, 0.216, -0.035, -0.031, -0.100],
+        [6.784, 0.846, -0.101, -0.087, -0.329],
         [13.515, -14.541, -2.689, -1.202, 0.288],
         [0.140, -0.426, -0.640, 0.047, 0.024],
     ]
@@ -43,7 +44,7 @@ SPREAD: FloatArray = np.array(
         [0.884, 0.182, -0.018],
         [0.938, 0.002, -0.058],
         [1.590, -0.026, -0.115],
-        [0.431, 0.190, 0.064],
+        [1.437, 0.761, 0.162],
         [2.582, 0.119, 0.594],
         [0.757, 0.083, -0.053],
     ]
@@ -51,28 +52,28 @@ SPREAD: FloatArray = np.array(
 #: Transition matrix A of the standardised series from one day to the next.
 TRANSITION: FloatArray = np.array(
     [
-        [0.411, 0.030, 0.143, 0.273, -0.117, -0.049],
-        [-0.188, 0.406, -0.053, 0.099, 0.130, -0.227],
-        [-0.038, 0.059, 0.519, 0.089, 0.045, 0.025],
-        [-0.140, -0.047, 0.030, 0.683, -0.083, -0.184],
-        [-0.010, 0.043, -0.095, 0.087, 0.696, 0.053],
-        [0.020, 0.007, 0.074, 0.130, -0.069, 0.524],
+        [0.416, 0.027, 0.141, 0.275, -0.113, -0.050],
+        [-0.166, 0.410, -0.061, 0.073, 0.132, -0.229],
+        [-0.053, 0.054, 0.524, 0.110, 0.046, 0.025],
+        [-0.118, -0.044, 0.021, 0.671, -0.072, -0.181],
+        [-0.035, 0.035, -0.086, 0.122, 0.697, 0.054],
+        [0.031, 0.008, 0.069, 0.119, -0.066, 0.523],
     ]
 )
 #: Covariance S of the day's innovation.
 INNOVATION: FloatArray = np.array(
     [
-        [0.616, 0.018, -0.182, 0.516, 0.086, 0.399],
-        [0.018, 0.605, 0.064, 0.096, 0.152, -0.207],
-        [-0.182, 0.064, 0.733, -0.315, 0.224, -0.379],
-        [0.516, 0.096, -0.315, 0.736, 0.078, 0.356],
-        [0.086, 0.152, 0.224, 0.078, 0.530, -0.219],
-        [0.399, -0.207, -0.379, 0.356, -0.219, 0.676],
+        [0.617, 0.021, -0.184, 0.497, 0.083, 0.400],
+        [0.021, 0.607, 0.064, 0.107, 0.152, -0.206],
+        [-0.184, 0.064, 0.731, -0.313, 0.222, -0.379],
+        [0.497, 0.107, -0.313, 0.704, 0.053, 0.348],
+        [0.083, 0.152, 0.222, 0.053, 0.528, -0.220],
+        [0.400, -0.206, -0.379, 0.348, -0.220, 0.677],
     ]
 )
 #: Quantiles .001 and .999 of the standardised series.
-LOWEST: FloatArray = np.array([-2.55, -3.16, -4.62, -3.57, -4.08, -2.41])
-HIGHEST: FloatArray = np.array([1.98, 2.69, 2.40, 2.49, 2.55, 3.89])
+LOWEST: FloatArray = np.array([-2.55, -3.16, -4.62, -2.73, -4.08, -2.41])
+HIGHEST: FloatArray = np.array([1.98, 2.69, 2.40, 2.82, 2.55, 3.89])
 #: Days simulated before the first one, so that it is a day like any other.
 BURN_IN = 60
 
@@ -89,7 +90,7 @@ class City:
     particles : float
         Added to log PM2.5 and to the log of the coarse fraction.
     no2 : float
-        Added to log NO2.
+        Added to the log of NO2.
     o3 : float
         Added to the root of O3, in root ug/m3.
     temperature : float
@@ -175,15 +176,15 @@ def simulate_environment(
     waves = _waves(calendar(start, days))
     mean = np.broadcast_to(MEAN, (days, *MEAN.shape)).copy()
     mean[:, 4, 1:] *= city.season
-    mean[:, :, 0] += [city.particles, city.particles, city.o3, city.no2, city.temperature, 0.0]
+    mean[:, :, 0] += [city.particles, city.particles, city.o3, 0.0, city.temperature, 0.0]
     spread = waves[:, :3] @ SPREAD.T
     series = np.einsum("dsk,dk->ds", mean, waves) + spread * _day_to_day(days, random)
-    pm25, coarse, root_o3, no2, temperature, humidity = series.T
+    pm25, coarse, root_o3, root_no2, temperature, humidity = series.T
     return Environment(
         pm25=np.exp(pm25),
         coarse=np.exp(coarse),
         o3=np.maximum(root_o3, 1.0) ** 2,
-        no2=np.exp(no2),
+        no2=np.exp(city.no2) * np.maximum(root_no2, 1.0) ** 2,
         temperature=temperature,
         # The source's logit is of humidity / 100.5, which keeps 100 % finite.
         humidity=np.minimum(100.5 / (1 + np.exp(-humidity)), 100.0),

@@ -63,7 +63,7 @@ WEAR_BETA = (0.71, 0.67)
 #: Correlation within a person of wearing the device on one day and on the next.
 WEAR_PERSISTENCE = 0.608
 #: What a device reports: lowest and highest value of each variable, far within the hard bounds.
-LOWEST: FloatArray = np.array([35.0, 0.0, 0.5, 8.0, 35.0])
+LOWEST: FloatArray = np.array([35.0, 0.0, 0.5, 6.0, 35.0])
 HIGHEST: FloatArray = np.array([120.0, 45_000.0, 15.0, 30.0, 39.5])
 
 
