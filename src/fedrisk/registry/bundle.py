@@ -14,8 +14,10 @@ and models of two versions load in one process.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,23 +31,8 @@ from fedrisk.study.training import TrainingResult
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-#: What `fedrisk.registry.pyfunc` imports, directly and indirectly.
-MODULES = (
-    "__init__.py",
-    "errors.py",
-    "study/__init__.py",
-    "study/contract.py",
-    "study/features.py",
-    "study/records.py",
-    "models/__init__.py",
-    "models/bins.py",
-    "models/checks.py",
-    "models/design_matrix.py",
-    "models/logistic.py",
-    "models/summary.py",
-    "registry/__init__.py",
-    "registry/pyfunc.py",
-)
+#: The module that MLflow loads.
+LOADER = "fedrisk.registry.pyfunc"
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic")
 #: Where the readable files lie in the model's folder.
 DATA = "data/fedrisk"
@@ -107,8 +94,7 @@ def _write_data(folder: Path, result: TrainingResult) -> dict[str, str]:
 
 def _copy_modules(folder: Path) -> Path:
     """Copy the modules under their own package name; that package's folder."""
-    source = Path(fedrisk.__file__).parent
-    texts = {module: (source / module).read_text(encoding="utf-8") for module in MODULES}
+    texts = needed_modules()
     digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()[:12]
     package = folder / f"fedrisk_scoring_{digest}"
     for module, text in texts.items():
@@ -116,6 +102,35 @@ def _copy_modules(folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(renamed(text, package.name), encoding="utf-8")
     return package
+
+
+def needed_modules() -> dict[str, str]:
+    """The loader and every module of fedrisk that it imports, in turn: path and text."""
+    root = Path(fedrisk.__file__).parent
+    found: dict[str, str] = {}
+    waiting = [LOADER]
+    while waiting:
+        parts = waiting.pop().split(".")[1:]
+        path = root.joinpath(*parts)
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        module = file.relative_to(root).as_posix()
+        if module in found or not file.is_file():
+            continue
+        found[module] = file.read_text(encoding="utf-8")
+        waiting += [".".join(["fedrisk", *parts[:-1]]), *_imported(found[module])]
+    return dict(sorted(found.items()))
+
+
+def _imported(text: str) -> Iterator[str]:
+    """Names below fedrisk that a module imports, whether they turn out to be modules or not."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == "fedrisk")
 
 
 def renamed(text: str, package: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from fedrisk.errors import StudyError
 from fedrisk.study.contract import Study, load_study, parse_study
 
-_FOLDER = resources.files("fedrisk.study").joinpath("builtin")
+# By its own name: models carry this package under another one, where no fedrisk is installed.
+_FOLDER = resources.files(__name__.rpartition(".")[0]).joinpath("builtin")
 
 
 def builtin_names() -> tuple[str, ...]:
