@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ import orjson
 from fedrisk.errors import UsageError
 from fedrisk.serving.request import RequestValidator, Row
 from fedrisk.serving.scoring import Explanation
-from fedrisk.serving.text import MISSING, number_or_text
-from fedrisk.study import NumberFeature, Study
+from fedrisk.serving.text import LevelReader, number_or_text
+from fedrisk.study import CategoryFeature, Study
 
 NDJSON_TYPES = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl")
 CSV_TYPE = b"text/csv"
@@ -141,20 +141,23 @@ def csv_records(body: bytes, study: Study) -> list[dict[str, Any]]:
     names = lines[0]
     if len(set(names)) < len(names):
         raise UsageError("the header names a column twice")
-    numbers = {f.name for f in study.features if isinstance(f, NumberFeature)}
     records = [line for line in lines[1:] if line]
     for number, record in enumerate(records, start=1):
         if len(record) != len(names):
             raise UsageError(f"row {number} has {len(record)} fields, the header {len(names)}")
-    readers = [number_or_text if name in numbers else _level for name in names]
+    readers = [_reader(study, name) for name in names]
     return [
         {name: read(value) for name, read, value in zip(names, readers, record, strict=True)}
         for record in records
     ]
 
 
-def _level(text: str) -> str | None:
-    return None if text in MISSING else text
+def _reader(study: Study, name: str) -> Callable[[str], Any]:
+    """How a column's text is read; of a column that is no feature, the check will tell."""
+    feature = next((f for f in study.features if f.name == name), None)
+    if isinstance(feature, CategoryFeature):
+        return LevelReader(feature.levels).level_or_text
+    return number_or_text
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -221,7 +221,7 @@ class RequestValidator:
             return MISSING_RULE
         if kind in _OUTSIDE or not isinstance(feature, NumberFeature):
             return feature.bounds_text
-        return "must be a finite number" if kind == "finite_number" else "must be a number"
+        return "must be finite" if kind == "finite_number" else "must be a number"
 
 
 def _reason(detail: ErrorDetails) -> str:

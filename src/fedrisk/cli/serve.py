@@ -1,0 +1,92 @@
+"""`fedrisk serve`: the champion over HTTP."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import click
+
+from fedrisk.cli.options import home_option, json_option
+from fedrisk.errors import RegistryError
+from fedrisk.home import Home
+
+
+@click.command()
+@home_option
+@click.option(
+    "--registry",
+    metavar="URI",
+    help="MLflow server whose champion is fetched into the home's cache first.",
+)
+@click.option("--host", default=None, help="A loopback address.  [default: 127.0.0.1]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=None,
+    help="0 takes a free one.  [default: 8080, or FEDRISK_PORT]",
+)
+@click.option("--socket", "handle", type=int, default=None, hidden=True)
+@click.option("--until-input-closes", is_flag=True, hidden=True)
+@json_option
+def serve(
+    home: Path | None,
+    registry: str | None,
+    host: str | None,
+    port: int | None,
+    handle: int | None,
+    until_input_closes: bool,
+    as_json: bool,
+) -> None:
+    """Serve the champion over HTTP, and the next one as soon as it is in the cache.
+
+    Ends on Ctrl-C or SIGTERM once running requests are answered.
+    """
+    from fedrisk.serving.listening import listen, url_of
+    from fedrisk.settings import read_settings
+
+    settings = read_settings()
+    place = Home(home or settings.home)
+    # The port comes first: nothing heavy is loaded to find it taken.
+    if handle is None:
+        opened = listen(host or settings.host, settings.port if port is None else port)
+    else:
+        opened = socket.socket(fileno=handle)
+    place = place.existing() if registry is None else place.prepare()
+    if registry is not None:
+        _refresh(place, registry)
+
+    from fedrisk.serving.app import create_app
+    from fedrisk.serving.server import end_well_on_signals, run_server
+
+    end_well_on_signals()
+    url = url_of(opened)
+
+    def announce() -> None:
+        if as_json:
+            click.echo(json.dumps({"url": url}))
+        click.echo(f"serving on {url} (documentation at {url}/docs)", err=True)
+
+    run_server(
+        create_app(place),
+        opened,
+        settings.log_level if settings.log_level != "info" else "warning",
+        announce,
+        until_input_closes=until_input_closes,
+    )
+
+
+def _refresh(home: Home, registry: str) -> None:
+    """Fetch the champion; where the registry is away, one from before will do."""
+    from fedrisk.registry.cache import generation
+    from fedrisk.serving.refresh import refresh_from
+
+    try:
+        refresh_from(home, registry)
+    except RegistryError as error:
+        if generation(home.champion) is None:
+            raise
+        click.secho(
+            f"warning: {error.message}; serving the champion of the cache", fg="yellow", err=True
+        )

@@ -1,0 +1,69 @@
+"""Brings the registry's champion into a home's cache, in a process of its own.
+
+Run as ``python -m fedrisk.serving.refresh HOME``: it imports MLflow, so that the serving process
+never does, and prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from fedrisk.errors import FedriskError, RegistryError
+from fedrisk.home import Home
+from fedrisk.settings import process_environment, read_settings
+
+#: Seconds that the registry has for an answer.
+PATIENCE = 180.0
+
+
+def refresh_from(home: Home, registry: str, patience: float = PATIENCE) -> None:
+    """Let a home's cache follow a registry's aliases, once.
+
+    Parameters
+    ----------
+    home : Home
+    registry : str
+        Address of the MLflow server or store.
+    patience : float
+        Seconds.
+
+    Raises
+    ------
+    RegistryError
+        With what the child process said.
+    """
+    environment = process_environment() | {"FEDRISK_TRACKING_URI": registry}
+    command = [sys.executable, "-m", "fedrisk.serving.refresh", str(home.root)]
+    try:
+        done = subprocess.run(  # noqa: S603 our own module
+            command, env=environment, capture_output=True, timeout=patience, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RegistryError(f"the registry did not answer within {patience:g} s") from None
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RegistryError(
+            f"the registry could not be read: {lines[-1] if lines else 'no message'}"
+        ) from None
+    if "error" in answer:
+        raise RegistryError(answer["error"], hint=answer["hint"])
+
+
+def main(arguments: list[str]) -> dict[str, object]:
+    """Refresh the cache of the home that is named, from the registry that settings name."""
+    from fedrisk.registry.promotion import refresh_cache
+
+    try:
+        refreshed = refresh_cache(Home(Path(arguments[0])), read_settings())
+    except FedriskError as error:
+        return {"error": error.message, "hint": error.hint}
+    return {"champion": refreshed.champion, "changed": refreshed.changed}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(sys.argv[1:])) + "\n")
