@@ -1,0 +1,91 @@
+"""Whatever way the owner ends, no process is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+#: Starts a grandchild that ignores SIGTERM, in a session of its own, and waits.
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+code = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+open(sys.argv[1], "w").write(f"{child.pid}")
+time.sleep(600)
+"""
+
+
+def alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until(condition, seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def start_guardian() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fedrisk.federation.guardian"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def order(guardian: subprocess.Popen[bytes], name: str, argv: list[str], log: Path) -> None:
+    document = {"name": name, "argv": argv, "env": dict(os.environ), "log": str(log)}
+    guardian.stdin.write(json.dumps(document).encode() + b"\n")
+    guardian.stdin.flush()
+
+
+@pytest.mark.parametrize("way", ["pipe", "SIGTERM", "SIGINT"])
+def test_nothing_survives(tmp_path: Path, way: str) -> None:
+    guardian, note = start_guardian(), tmp_path / "pid"
+    order(guardian, "stubborn", [sys.executable, "-c", STUBBORN, str(note)], tmp_path / "log")
+    assert wait_until(lambda: note.exists() and note.read_text())
+    grandchild = int(note.read_text())
+    assert alive(grandchild)
+    if way != "pipe":
+        guardian.send_signal(getattr(signal, way))
+    guardian.communicate(timeout=30)
+    assert not alive(grandchild)
+
+
+def test_children_end_when_the_guardian_is_killed(tmp_path: Path) -> None:
+    guardian, note = start_guardian(), tmp_path / "pid"
+    code = f"import os,time; open({str(note)!r},'w').write(str(os.getpid())); time.sleep(600)"
+    order(guardian, "child", [sys.executable, "-c", code], tmp_path / "log")
+    assert wait_until(lambda: note.exists() and note.read_text())
+    child = int(note.read_text())
+    guardian.kill()
+    guardian.communicate(timeout=10)
+    assert wait_until(lambda: not alive(child))
+
+
+def test_exit_is_told_with_its_code_and_output_goes_to_the_log(tmp_path: Path) -> None:
+    guardian = start_guardian()
+    code = "import sys; print('last words'); sys.exit(7)"
+    order(guardian, "short", [sys.executable, "-c", code], tmp_path / "logs" / "short.log")
+    event = json.loads(guardian.stdout.readline())
+    assert event == {"exited": "short", "code": 7}
+    assert "last words" in (tmp_path / "logs" / "short.log").read_text()
+    guardian.communicate(timeout=20)
