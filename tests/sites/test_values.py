@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrisk.sites.values import (
@@ -35,6 +35,7 @@ def test_an_untyped_empty_column_is_all_missing() -> None:
     assert column([None, None], pa.null()).missing.all()
 
 
+@settings(deadline=None)  # the first call imports Arrow
 @given(st.lists(st.one_of(st.none(), st.floats(), st.just("n/k"), st.just("1,5"))))
 def test_good_numbers_are_exact_and_bad_ones_are_found(values: list[Any]) -> None:
     texts = [None if value is None else str(value) for value in values]
@@ -47,7 +48,9 @@ def test_good_numbers_are_exact_and_bad_ones_are_found(values: list[Any]) -> Non
             assert math.isnan(number)
 
 
-@pytest.mark.parametrize("text", ["0x1f", "1_000", "1,000", "1 000", "12.5.1", "--1", "٣", "1e", "x"])
+@pytest.mark.parametrize(
+    "text", ["0x1f", "1_000", "1,000", "1 000", "12.5.1", "--1", "٣", "1e", "x"]
+)
 def test_texts_that_are_no_numbers(text: str) -> None:
     assert read_numbers(column(["1", text]))[1].tolist() == [False, True]
 
@@ -169,6 +172,7 @@ def test_types_that_fit_a_role(kind: pa.DataType, roles: set[str]) -> None:
     assert {role for role in ("number", "time", "value") if type_fits(kind, role)} == roles
 
 
+@settings(deadline=None)  # the first call imports Arrow
 @given(st.integers(-(2**53), 2**53))
 def test_whole_numbers_are_written_alike(number: int) -> None:
     assert plain(number) == plain(float(number)) == plain(str(number)) == plain(f"{number}.0")

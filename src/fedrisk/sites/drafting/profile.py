@@ -131,7 +131,7 @@ def profile(name: str, columns: Sequence[Column]) -> ColumnProfile:
 def _kind_of_text(counts: Counter[str]) -> Kind:
     if len(counts) == 1:
         return "constant"
-    few = len(counts) <= MOST_LEVELS and 2 * len(counts) <= counts.total()
+    few = len(counts) == 2 or (len(counts) <= MOST_LEVELS and 2 * len(counts) <= counts.total())
     return "category" if few else "text"
 
 

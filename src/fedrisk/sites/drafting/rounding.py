@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+#: Ranges wider than this, or finer than its inverse, cannot be rounded in floating point.
+WIDEST = 1e300
+
 
 def _step(span: float, digits: int) -> float:
     return float(10.0 ** (math.floor(math.log10(span)) - digits + 1))
@@ -16,7 +19,7 @@ def plausible_range(low: float, high: float) -> tuple[float, float] | None:
     (21.0, 89.0)
     """
     span = high - low
-    if not (0 < span < math.inf and _step(span, 2) > 0):
+    if not 1 / WIDEST < span < WIDEST:
         return None
     step = _step(span, 2)
     return math.floor(low / step) * step, math.ceil(high / step) * step
@@ -36,7 +39,7 @@ def hard_bounds(low: float, high: float) -> tuple[float | None, float | None]:
     if low >= 0 and high <= 1:
         return 0.0, 1.0
     span = high - low
-    if not 0 < span < 1e300:
+    if not 1 / WIDEST < span < WIDEST:
         return None, None
     step = _step(span, 1)
     below = math.floor((low - span / 2) / step) * step
