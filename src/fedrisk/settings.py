@@ -19,7 +19,9 @@ from fedrisk.errors import UsageError
 class Settings(BaseSettings):
     """Settings of one process."""
 
-    model_config = SettingsConfigDict(env_prefix="FEDRISK_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FEDRISK_", extra="ignore", frozen=True, populate_by_name=True
+    )
 
     home: Path = Path("fedrisk-home")
     tracking_uri: str | None = Field(
