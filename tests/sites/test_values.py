@@ -107,6 +107,12 @@ def test_unknown_levels_are_not_missing_ones() -> None:
     assert unknown.tolist() == [False, True, False, True]
 
 
+def test_levels_that_differ_in_form_alone_are_told_by_their_text() -> None:
+    codes, unknown = read_levels(column(["1.0", "1.00", "1"]), ("1.0", "1.00"))
+    assert codes.tolist() == [0, 1, -1]
+    assert unknown.tolist() == [False, False, True]
+
+
 def test_truth_values() -> None:
     texts = ["true", "YES", "1", "1.0", "False", "no", "0", "maybe", None]
     truths, unreadable = read_truths(column(texts))

@@ -64,10 +64,9 @@ def _one_array(raw: pa.ChunkedArray) -> pa.Array:
 
     if pa.types.is_dictionary(raw.type):
         raw = pc.cast(raw, raw.type.value_type)
-    if pa.types.is_null(raw.type):
-        raw = pc.cast(raw, pa.large_string())
-    array = raw.combine_chunks()
-    return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+    if pa.types.is_null(raw.type) or is_text(raw.type):
+        raw = pc.cast(raw, pa.large_string())  # plain strings end at 2 GiB a column
+    return raw.combine_chunks()
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -84,7 +83,7 @@ def _nulls_for_missing(array: pa.Array) -> pa.Array:
     import pyarrow.compute as pc
 
     if is_text(array.type):
-        text = pc.utf8_trim_whitespace(pc.cast(array, pa.large_string()))
+        text = pc.utf8_trim_whitespace(array)
         absent = pc.is_in(text, value_set=pa.array(MISSING, pa.large_string()))
         return pc.if_else(absent, pa.scalar(None, pa.large_string()), text)
     if pa.types.is_floating(array.type):
