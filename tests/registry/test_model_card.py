@@ -1,0 +1,74 @@
+"""The model card says what a reader must know."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+
+from fedrisk.models.logistic import Z95
+from fedrisk.registry.model_card import model_card, table
+
+
+@pytest.fixture(scope="module")
+def card(result):
+    return model_card(result)
+
+
+def test_it_says_what_it_is_not_for(card):
+    assert "Not for real patients yet" in card
+    assert "associations" in card
+    assert card.startswith("# Death within 30 days\n")
+
+
+def test_it_names_study_sites_rounds_and_warnings(card, result):
+    assert result.request.study.hash in card
+    assert "| St. Anna | 400 | 100 |" in card
+    assert "| all | 600 | 150 |" in card
+    assert "feature 'sbp' is missing in 10 % of rows" in card
+    assert f"| {len(result.rounds)} | newton | 0.5 | St. Anna, north |" in card
+
+
+def test_figures_are_overall_and_by_site(card, result):
+    assert f"| auroc | {result.metrics['auroc']:.4g} |" in card
+    own = result.per_site["St. Anna"]
+    assert f"| St. Anna | {own['auroc']:.4g} | {own['auroc_standard_error']:.4g} |" in card
+    assert "| north | - | - |" in card
+
+
+def test_odds_ratios_are_for_one_unit_with_their_interval(card, result):
+    column = result.model["columns"][0]
+    per_unit, error = (column[n] / column["scale"] for n in ("coefficient", "standard_error"))
+    low, high = math.exp(per_unit - Z95 * error), math.exp(per_unit + Z95 * error)
+    expected = f"| age | year | {math.exp(per_unit):.4g} | {low:.4g} to {high:.4g} |"
+    assert expected in card
+
+
+def test_constant_and_boundless_columns_have_no_odds_ratio(result):
+    model = copy.deepcopy(result.model)
+    model["columns"][0] |= {"constant": True}
+    model["columns"][1] |= {"standard_error": 1e6}
+    card = model_card(result.model_copy(update={"model": model}))
+    assert "| age | year | - | - |" in card
+    assert "to - |" in card
+
+
+def test_a_run_without_rounds_or_warnings_has_a_card(result):
+    bare = result.model_copy(update={"rounds": (), "warnings": (), "per_site": {}, "versions": {}})
+    assert "## Warnings\n\nNone." in model_card(bare)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "-"),
+        (3.0, "3"),
+        (0.123456, "0.1235"),
+        (1e300, "1e+300"),
+        ("a|b", "a\\|b"),
+        ("a\nb", "a b"),
+    ],
+)
+def test_cells(value, shown):
+    assert table(["x"], [[value]]).splitlines()[-1] == f"| {shown} |"
