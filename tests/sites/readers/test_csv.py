@@ -76,3 +76,10 @@ def test_rows_with_other_lengths_are_all_named(tmp_path: Path) -> None:
         (2, "3", "must have 2 fields, has 1"),
         (4, "6,7,8", "must have 2 fields, has 3"),
     ]
+
+
+def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
+    path = write(tmp_path, b'a,b\n3,"4\n' + b"5,6\n" * 600_000)
+    with pytest.raises(DataError, match="longer than a megabyte") as caught:
+        read_columns(path, ["a", "b"])
+    assert "never closed" in caught.value.hint

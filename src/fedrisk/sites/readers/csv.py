@@ -88,6 +88,11 @@ def _explained(path: Path, names: Sequence[str], error: Exception) -> DataError:
         return _not_utf8(path, error)
     if "Expected" in text:
         return _ragged(path, names)
+    if "straddling" in text:
+        return DataError(
+            f"{path}: one row is longer than a megabyte",
+            hint="a double quote that opens a value is probably never closed",
+        )
     return DataError(f"{path}: cannot be read as CSV: {text}")
 
 
