@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    flower_start: Literal["resident", "stock"] = Field(
+        default="resident",
+        description="Fork Flower's commands from a resident process, or start each anew.",
+    )
     poll_seconds: float = Field(
         default=0.2, gt=0, description="How often the coordinator looks for sites' replies."
     )

@@ -43,7 +43,7 @@ def serve(
 
     Ends on Ctrl-C or SIGTERM once running requests are answered.
     """
-    from fedrisk.serving.listening import listen, url_of
+    from fedrisk.serving.listening import listen
     from fedrisk.settings import read_settings
 
     settings = read_settings()
@@ -53,14 +53,29 @@ def serve(
         opened = listen(host or settings.host, settings.port if port is None else port)
     else:
         opened = socket.socket(fileno=handle)
-    place = place.existing() if registry is None else place.prepare()
-    if registry is not None:
-        _refresh(place, registry)
+    with opened:
+        place = place.existing() if registry is None else place.prepare()
+        _serve(place, opened, settings.log_level, registry, until_input_closes, as_json)
 
-    from fedrisk.serving.app import create_app
-    from fedrisk.serving.server import end_well_on_signals, run_server
+
+def _serve(
+    home: Home,
+    opened: socket.socket,
+    log_level: str,
+    registry: str | None,
+    until_input_closes: bool,
+    as_json: bool,
+) -> None:
+    from fedrisk.serving.listening import url_of
+    from fedrisk.serving.signals import end_well_on_signals
 
     end_well_on_signals()
+    if registry is not None:
+        _refresh(home, registry)
+
+    from fedrisk.serving.app import create_app
+    from fedrisk.serving.server import run_server
+
     url = url_of(opened)
 
     def announce() -> None:
@@ -68,13 +83,7 @@ def serve(
             click.echo(json.dumps({"url": url}))
         click.echo(f"serving on {url} (documentation at {url}/docs)", err=True)
 
-    run_server(
-        create_app(place),
-        opened,
-        settings.log_level if settings.log_level != "info" else "warning",
-        announce,
-        until_input_closes=until_input_closes,
-    )
+    run_server(create_app(home), opened, log_level, announce, until_input_closes=until_input_closes)
 
 
 def _refresh(home: Home, registry: str) -> None:

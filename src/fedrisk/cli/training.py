@@ -174,5 +174,6 @@ def _run(
     from fedrisk.federation.engines.local import LocalEngine
     from fedrisk.settings import process_environment
 
-    local = LocalEngine(home, process_environment(), datetime.now(UTC))
+    resident = settings.flower_start == "resident"
+    local = LocalEngine(home, process_environment(), datetime.now(UTC), resident)
     return local.run(request, sites, display.watch, display.say)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from fedrisk.federation.provisioning import (
     make_site_key,
     write_private,
 )
+from fedrisk.federation.resident.scripts import write_scripts
 from fedrisk.home import Home
 from fedrisk.study.training import RoundRecord, TrainingRequest
 
@@ -45,11 +47,14 @@ class LocalEngine:
         The environment to start processes with, usually this process's.
     now : datetime
         Start of the certificates' validity.
+    resident : bool
+        Fork Flower's commands from a resident process instead of starting each anew.
     """
 
     home: Home
     environment: Mapping[str, str]
     now: datetime
+    resident: bool = True
 
     def run(
         self,
@@ -84,7 +89,8 @@ class LocalEngine:
         folder = self.home.federation
         with _only_one(folder):
             credentials = _provision(folder, sites, self.now)
-            environment = flower_environment(self.environment, folder / "flower")
+            scripts = (folder / "scripts").resolve() if self.resident else None
+            environment = flower_environment(self.environment, folder / "flower", scripts)
             environment["FEDRISK_HOME"] = str(self.home.root.resolve())
             with Processes(environment, self.home.run(request.run_id) / "logs") as processes:
                 self._start(processes, credentials, sites, say)
@@ -100,6 +106,12 @@ class LocalEngine:
         say: Callable[[str], None],
     ) -> None:
         folder = self.home.federation
+        if self.resident:
+            place = Path(processes.private) / "resident"
+            write_scripts((folder / "scripts").resolve(), place)
+            module = "fedrisk.federation.resident.server"
+            processes.start("resident", [sys.executable, "-m", module, str(place)])
+            processes.wait_for_file(place, START_SECONDS)
         port, *node_ports = free_ports(1 + len(sites))
         _write_connection(folder, port)
         say("starting the coordinator (Flower SuperLink)")
@@ -107,7 +119,8 @@ class LocalEngine:
         processes.wait_for_port(port, START_SECONDS)
         say(f"registering {len(sites)} sites and starting their SuperNodes")
         keys = [public for _, public in credentials.values()]
-        _flwr(processes, [["supernode", "register", str(key), _CONNECTION] for key in keys])
+        for key in keys:
+            _flwr(processes, ["supernode", "register", str(key), _CONNECTION])
         for (site, path), node_port in zip(sites.items(), node_ports, strict=True):
             private, _ = credentials[site]
             config = private.with_suffix(".toml")
@@ -191,14 +204,16 @@ def _submit(processes: Processes, folder: Path, request: TrainingRequest) -> Non
     write_private(config, toml_strings(request=request.model_dump_json()).encode())
     with as_file(files("fedrisk.federation") / "bundle") as bundle:
         command = ["run", str(bundle), _CONNECTION, "--run-config", str(config)]
-        _flwr(processes, [command])
+        _flwr(processes, command)
 
 
-def _flwr(processes: Processes, commands: list[list[str]]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "fedrisk.federation.flower_cli"],
-        input="".join(json.dumps(command) + "\n" for command in commands),
+def _flwr(processes: Processes, arguments: list[str]) -> None:
+    """Run one `flwr` command, found by PATH like every command of Flower's."""
+    program = shutil.which("flwr", path=processes.environment["PATH"]) or "flwr"
+    done = subprocess.run(  # noqa: S603 Flower's own command
+        [program, *arguments],
         env=dict(processes.environment),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=COMMAND_SECONDS,
@@ -209,7 +224,7 @@ def _flwr(processes: Processes, commands: list[list[str]]) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise FederationError(
-            f"flwr {commands[0][0]} failed: {lines[-1] if lines else done.returncode}",
+            f"flwr {arguments[0]} failed: {lines[-1] if lines else done.returncode}",
             hint=f"its log: {processes.logs / 'flwr.log'}",
         )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -33,7 +35,9 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def flower_environment(base: Mapping[str, str], flower_home: Path) -> dict[str, str]:
+def flower_environment(
+    base: Mapping[str, str], flower_home: Path, scripts: Path | None
+) -> dict[str, str]:
     """The environment of Flower's processes: our executables first, nothing sent home.
 
     Parameters
@@ -42,8 +46,12 @@ def flower_environment(base: Mapping[str, str], flower_home: Path) -> dict[str, 
         The environment to start from, usually this process's.
     flower_home : Path
         Where Flower keeps its configuration (``FLWR_HOME``).
+    scripts : Path or None
+        Folder of the scripts that hand Flower's commands to the resident process, if any.
     """
     own = str(Path(sys.executable).parent)
+    if scripts is not None:
+        own = str(scripts) + os.pathsep + own
     return dict(base) | {
         "PATH": own + os.pathsep + base.get("PATH", ""),
         "FLWR_HOME": str(flower_home),
@@ -65,15 +73,24 @@ class Processes:
         Of every process.
     logs : Path
         Folder of their logs, ``NAME.log`` each.
+
+    Attributes
+    ----------
+    exited : dict
+        Exit codes of the processes that have ended, by name.
+    private : str
+        A folder for sockets, whose paths must be short; only this user can enter it.
     """
 
     environment: Mapping[str, str]
     logs: Path
     exited: dict[str, int] = field(default_factory=dict)
+    private: str = ""
     _guardian: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.logs.mkdir(parents=True, exist_ok=True)
+        self.private = tempfile.mkdtemp(prefix="fedrisk-")
         with (self.logs / "guardian.log").open("ab") as log:
             self._guardian = subprocess.Popen(
                 [sys.executable, "-m", "fedrisk.federation.guardian"],
@@ -100,6 +117,8 @@ class Processes:
         except subprocess.TimeoutExpired:
             guardian.terminate()
             guardian.wait()
+        finally:
+            shutil.rmtree(self.private, ignore_errors=True)
 
     def start(self, name: str, argv: Sequence[str]) -> None:
         """Start a process; its output goes to ``NAME.log``."""
@@ -149,6 +168,21 @@ class Processes:
                     return
             time.sleep(0.1)
         raise FederationError(f"nothing listens on port {port} after {deadline:g} s")
+
+    def wait_for_file(self, path: Path, deadline: float) -> None:
+        """Wait until a path exists, such as a socket.
+
+        Raises
+        ------
+        FederationError
+            When a process ends, or it is not there after ``deadline`` seconds.
+        """
+        end = time.monotonic() + deadline
+        while not path.exists():
+            self.check()
+            if time.monotonic() > end:
+                raise FederationError(f"{path.name} is not there after {deadline:g} s")
+            time.sleep(0.05)
 
     def _listen(self) -> None:
         guardian = self._running()
