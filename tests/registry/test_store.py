@@ -34,6 +34,7 @@ with store.writing():
 """
 
 
+@pytest.mark.slow
 def test_several_processes_open_a_fresh_store_at_once(tmp_path):
     home = Home(tmp_path / "home").prepare()
     command = [sys.executable, "-c", OPEN, str(home.root)]

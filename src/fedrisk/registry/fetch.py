@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from fedrisk.home import Home
 from fedrisk.registry.cache import CHECKS, MODEL, REFERENCE, StoredModel, write_model
-from fedrisk.registry.promotion import _verify
 from fedrisk.registry.store import open_store
+from fedrisk.registry.verification import verify
 from fedrisk.registry.versions import get_version, model_name
 from fedrisk.settings import Settings
 
@@ -28,7 +28,7 @@ def fetch_version(home: Home, settings: Settings, version: str) -> StoredModel:
     store = open_store(home, settings)
     with store.errors(), TemporaryDirectory(prefix="fedrisk-") as temporary:
         found = get_version(store, model_name(store, home, settings), version)
-        documents = _verify(store, found).documents
+        documents = verify(store, found).documents
         return write_model(
             Path(temporary) / "version",
             documents[MODEL],

@@ -13,12 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
 from fedrisk.errors import ModelFileError, ModelNotFoundError
 from fedrisk.home import Home
-from fedrisk.registry.bundle import DATA
 from fedrisk.registry.cache import (
     CHECKS,
     MODEL,
@@ -26,15 +24,12 @@ from fedrisk.registry.cache import (
     StoredModel,
     clear_model,
     read_model,
-    sha256,
     write_model,
 )
-from fedrisk.registry.pyfunc import read_scorer
-from fedrisk.registry.record import MODEL_FOLDER
 from fedrisk.registry.store import Store, open_store
+from fedrisk.registry.verification import Verified, verify
 from fedrisk.registry.versions import (
     MOVE,
-    RegisteredVersion,
     aliases_of,
     find_run,
     get_version,
@@ -75,14 +70,6 @@ class Refreshed:
     changed: bool
 
 
-@dataclass(frozen=True)
-class Verified:
-    """A version with the documents that passed its tests."""
-
-    version: RegisteredVersion
-    documents: Mapping[str, Any]
-
-
 def register_outcome(
     home: Home, settings: Settings, run_id: str, promote: bool, now: datetime
 ) -> Released:
@@ -120,7 +107,7 @@ def register_outcome(
         if CHAMPION in found.aliases:
             alias = CHAMPION  # asked again about a run that was released already
         if alias not in found.aliases:
-            verified = _verify(store, found)
+            verified = verify(store, found)
             reason = "promoted when trained" if promote else "first version" if first else "trained"
             move = _make_champion if alias == CHAMPION else _make_challenger
             move(store, verified, reason, now)
@@ -153,7 +140,7 @@ def promote(home: Home, settings: Settings, version: str, reason: str, now: date
     with store.writing():
         found = get_version(store, model_name(store, home, settings), version)
         if CHAMPION not in found.aliases:
-            _make_champion(store, _verify(store, found), reason, now)
+            _make_champion(store, verify(store, found), reason, now)
         _follow(store, home, found.name)
         return Released(found.version, CHAMPION, found.name)
 
@@ -179,7 +166,7 @@ def rollback(home: Home, settings: Settings, reason: str, now: datetime) -> Rele
                 f"model {name!r} had no champion before this one",
                 hint="`fedrisk promote VERSION` chooses any version",
             )
-        verified = _verify(store, get_version(store, name, past[-2]))
+        verified = verify(store, get_version(store, name, past[-2]))
         _set(store, verified, CHAMPION, reason, now, action="rollback")
         _point_previous(store, name, past[:-1])
         _follow(store, home, name)
@@ -295,24 +282,6 @@ def _set(
     store.client.set_model_version_tag(name, version, f"{MOVE}{number:06d}", json.dumps(move))
 
 
-def _verify(store: Store, found: RegisteredVersion) -> Verified:
-    """Fetch a version's files; check them against the hashes it was registered with; self-test."""
-    with TemporaryDirectory(prefix="fedrisk-") as temporary:
-        path = f"{MODEL_FOLDER}/{DATA}"
-        folder = Path(store.client.download_artifacts(found.mlflow_run, path, temporary))
-        contents = {f: (folder / f).read_bytes() for f in (MODEL, REFERENCE, CHECKS)}
-    wrong = [f for f, content in contents.items() if found.hashes.get(f) != sha256(content)]
-    if wrong:
-        raise ModelFileError(
-            f"version {found.version} of {found.name!r}: {', '.join(wrong)} changed in the "
-            "registry since it was recorded",
-            hint="restore the registry's artifacts from a backup, or train again",
-        )
-    documents = {file: json.loads(content) for file, content in contents.items()}
-    read_scorer(documents[MODEL], documents[CHECKS])
-    return Verified(found, documents)
-
-
 def _follow(store: Store, home: Home, name: str) -> Refreshed:
     aliases = aliases_of(store, name)
     if CHAMPION not in aliases and _serves_another(home, name):
@@ -334,7 +303,7 @@ def _follow_one(store: Store, name: str, version: str | None, place: Path) -> bo
         found.run_id,
     ):
         return False
-    documents = _verify(store, found).documents
+    documents = verify(store, found).documents
     write_model(
         place,
         documents[MODEL],
