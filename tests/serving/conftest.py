@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,14 @@ def store(home: Home, version: str = "1", *, seed: int = 1) -> StoredModel:
     return write_model(
         home.champion, document, bins, checks, name="clinic", version=version, run_id=f"run{seed}"
     )
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that must happen soon."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
 
 
 ROW = {"age": 71.5, "pm2.5": 12.0, "marker": -1.25, "sex": "male", "ward": "c d"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +13,7 @@ from fedrisk.registry.cache import MODEL, StoredModel, clear_model, generation, 
 from fedrisk.serving.app import create_app
 from fedrisk.serving.champion import Champion
 
-from .conftest import ROW, TestClient, store
+from .conftest import ROW, TestClient, store, until
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
@@ -22,12 +23,16 @@ def champion(home: Home) -> Champion:
 
 
 def damage(home: Home) -> None:
-    """Let the cache point to a new generation whose model does not match its hash."""
-    store(home, "broken", seed=3)
+    """Let the cache point to a generation whose model does not match its hash, in one step."""
     place = generation(home.champion)
     assert place is not None
-    text = (place / MODEL).read_text()
-    (place / MODEL).write_text(text.replace('"intercept": ', '"intercept": 1'))
+    broken = place.with_name(f"{place.name}9")
+    shutil.copytree(place, broken)
+    text = (broken / MODEL).read_text()
+    (broken / MODEL).write_text(text.replace('"intercept": ', '"intercept": 1'))
+    link = place.with_name("link")
+    link.symlink_to(broken.name)
+    link.replace(home.champion)
 
 
 def test_nothing_serves_before_there_is_a_model(home: Home) -> None:
@@ -111,8 +116,7 @@ def test_the_watch_takes_up_a_new_model(home: Home, stored: StoredModel) -> None
 def test_the_api_reports_a_refused_model_and_goes_on(home: Home, stored: StoredModel) -> None:
     with TestClient(create_app(home, watch_seconds=0.01)) as client:
         damage(home)
-        while client.get("/ready").json()["refused"] is None:
-            pass
+        until(lambda: client.get("/ready").json()["refused"] is not None)
         answer = client.get("/ready")
         assert answer.status_code == 200
         assert answer.json()["model"]["version"] == "1"

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
 from fedrisk.serving.process import ServerProcess, start_server
 
-from .conftest import ROW, store
+from .conftest import ROW, store, until
 
 
 def ask(url: str, body: object = None) -> dict:
@@ -42,8 +41,7 @@ def test_a_started_server_becomes_ready_answers_and_stops(server, stored, home) 
     answer = ask(f"{server.url}/predict", ROW)
     assert answer["risk_level"] == "medium"
     store(home, "2", seed=2)
-    while ask(f"{server.url}/ready")["model"]["version"] != "2":
-        time.sleep(0.05)
+    until(lambda: ask(f"{server.url}/ready")["model"]["version"] == "2")
     assert server.stop() == 0
     assert server.stop() == 0
     assert "71.5" not in server.log.read_text()
@@ -82,10 +80,7 @@ def test_the_server_ends_when_its_parent_is_killed(home: Home, stored, tmp_path:
         process, url = parent.stdout.readline().split()
         assert ask(f"{url}/health") == {"status": "live"}
         parent.kill()
-    deadline = time.monotonic() + 20
-    while is_running(int(process)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(int(process))
+    until(lambda: not is_running(int(process)))
 
 
 def is_running(process: int) -> bool:
@@ -113,7 +108,8 @@ def test_a_server_that_ends_early_is_reported_with_its_last_words(tmp_path: Path
 
 def test_a_taken_port_and_an_open_address_are_refused(home: Home, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
         with pytest.raises(PortInUseError, match="in use"):
-            start_server(home, "127.0.0.1", taken.getsockname()[1], tmp_path / "log")
+            start_server(home, "127.0.0.1", port, tmp_path / "log")
     with pytest.raises(UsageError, match="loopback"):
         start_server(home, "0.0.0.0", 0, tmp_path / "log")

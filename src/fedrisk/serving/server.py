@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
 #: Seconds that running requests have when the server is told to end.
 GRACE = 5
-
-
-def end_well_on_signals() -> None:
-    """Let SIGTERM and SIGINT mean success; call it before anything takes long."""
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        sys.exit(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
 
 
 def run_server(

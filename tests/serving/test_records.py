@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import csv
+import io
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedrisk.errors import DataError
+from fedrisk.serving.records import RecordStream
+
+fields = st.text(alphabet='ab,"\n\r ü', max_size=6)
+tables = st.lists(st.tuples(fields, fields), min_size=1, max_size=12)
+
+
+def pieces(data: bytes, chunk: int) -> tuple[bytes, list[bytes], bytes]:
+    """Header, records with the line end before them, and what is left."""
+    stream = RecordStream(io.BytesIO(data), "f.csv", chunk)
+    records: list[bytes] = []
+    while (block := stream.next(1)) is not None:
+        ends = block.offsets.tolist()
+        records += [block.data[a:b] for a, b in pairwise(ends)]
+    return stream.header, records, stream.rest
+
+
+@given(tables, st.sampled_from(["\n", "\r\n"]), st.integers(1, 40), st.booleans())
+def test_records_are_those_of_a_csv_reader_and_every_byte_is_kept(
+    table: list[tuple[str, str]], end: str, chunk: int, closed: bool
+) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("x", "y"), *table])
+    data = text.getvalue().encode()
+    if not closed:
+        data = data[: -len(end)]
+    header, records, rest = pieces(data, chunk)
+    assert header + b"".join(records) + rest == data
+    read = [next(csv.reader([r.removeprefix(end.encode()).decode()])) for r in records]
+    expected = [next(csv.reader([row])) for row in map(quoted, table)]
+    assert read == expected
+
+
+def quoted(row: tuple[str, str]) -> str:
+    return ",".join('"' + value.replace('"', '""') + '"' for value in row)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_blank_lines_go_with_the_record_after_them(chunk: int) -> None:
+    header, records, rest = pieces(b"\na,b\n\n\r\n1,2\n\n3,4\n\n\n", chunk)
+    assert header == b"\na,b"
+    assert records == [b"\n\n\r\n1,2", b"\n\n3,4"]
+    assert rest == b"\n\n\n"
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n"])
+def test_an_empty_file_is_an_error(data: bytes) -> None:
+    with pytest.raises(DataError, match="is empty"):
+        RecordStream(io.BytesIO(data), "f.csv")
+
+
+@pytest.mark.parametrize("data", [b"a,b", b"a,b\n", b"a,b\r\n\r\n"])
+def test_a_header_alone_has_no_records(data: bytes) -> None:
+    header, records, rest = pieces(data, 2)
+    assert (header, records) == (b"a,b", [])
+    assert header + rest == data
+
+
+def test_a_quote_that_is_never_closed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedrisk.serving.records.LONGEST", 1000)
+    stream = RecordStream(io.BytesIO(b'a,b\n1,"2\n' + b"3,4\n" * 1000), "f.csv", 100)
+    with pytest.raises(DataError, match="row 1: the row does not end"):
+        stream.next(1)
