@@ -111,9 +111,8 @@ def main() -> None:
         answer = json.loads(done.stdout)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         size = source.stat().st_size / 1e6
-        print(
-            f"{given.format}: {answer['rows']:,} rows, {len(study.features)} features, {size:,.0f} MB"
-        )
+        print(f"{given.format}: {answer['rows']:,} rows of {len(study.features)} features")
+        print(f"input {size:,.0f} MB")
         print(f"{answer['rows'] / answer['seconds']:,.0f} rows/s, {answer['seconds']:.1f} s")
         print(f"peak memory {peak:,.0f} MB")
 
