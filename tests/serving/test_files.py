@@ -105,6 +105,15 @@ def test_a_number_alone_in_its_block_is_read_as_among_texts(tmp_path: Path, text
         assert target.read_text().endswith(",,\n")
 
 
+@pytest.mark.parametrize("text", ["1e999", "-Infinity", "NaN"])
+def test_a_value_is_told_as_it_stands_in_the_file(tmp_path: Path, text: str) -> None:
+    given = tmp_path / "given.csv"
+    given.write_text(f"age,pm2.5,marker,sex,ward\n50,1,{text},male,a\n")
+    with pytest.raises(DataError) as caught:
+        score_file(SCORER, given, tmp_path / "out.csv")
+    assert [(v.value, v.rule) for v in caught.value.violations] == [(text, "must be finite")]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
 def test_every_format_gives_the_same_scores(source: Path, kind: str, suffix: str) -> None:
