@@ -83,7 +83,8 @@ def test_no_path_of_one_machine_and_no_package_index_is_written_down():
 def test_tests_lie_where_their_source_lies():
     """tests/room/test_x.py tests src/fedrisk/room/x.py, or the folder x; other folders are free.
 
-    A room may hold its pages of documentation to the code in test_documentation.py.
+    A room may hold its documentation to the code in test_documentation.py, and test itself as a
+    whole against a real server in test_server.py.
     """
     rooms = {path.name for path in (ROOT / "src" / "fedrisk").iterdir() if path.is_dir()}
     astray = []
@@ -91,7 +92,7 @@ def test_tests_lie_where_their_source_lies():
         place = file.relative_to(ROOT).parts
         if place[0] != "tests" or len(place) < 3 or place[1] not in rooms:
             continue
-        if re.fullmatch(r"test_(?!documentation).*\.py", file.name):
+        if re.fullmatch(r"test_(?!documentation|server\.).*\.py", file.name):
             source = ROOT.joinpath("src", "fedrisk", *place[1:-1], file.stem.removeprefix("test_"))
             whole_folder = source.name == source.parent.name
             if not (source.with_suffix(".py").is_file() or source.is_dir() or whole_folder):
