@@ -104,7 +104,8 @@ def open_store(home: Home, settings: Settings) -> Store:
     database.parent.mkdir(parents=True, exist_ok=True)
     lock = database.with_name(f".{database.name}.lock")
     # Creating the tables is not safe against a second process that does the same.
-    with _locked(lock), _errors(uri):
+    with _locked(lock), _errors(uri), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow about its own tables
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
         client.search_registered_models(max_results=1)

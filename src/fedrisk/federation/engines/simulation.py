@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,20 +55,23 @@ def run_simulation(
         execute(grid, request)
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    run_flower(
-        server,
-        client_app,
-        num_supernodes=len(sites),
-        backend_config={
-            "init_args": {
-                "num_cpus": os.cpu_count() or 1,
-                "include_dashboard": False,
-                "log_to_driver": False,
-                "logging_level": logging.ERROR,
+    with warnings.catch_warnings():
+        # Ray announces a change of its own that concerns machines with accelerators.
+        warnings.simplefilter("ignore", FutureWarning)
+        run_flower(
+            server,
+            client_app,
+            num_supernodes=len(sites),
+            backend_config={
+                "init_args": {
+                    "num_cpus": os.cpu_count() or 1,
+                    "include_dashboard": False,
+                    "log_to_driver": False,
+                    "logging_level": logging.ERROR,
+                },
+                "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
             },
-            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-        },
-    )
+        )
     outcome = Progress(folder).outcome()
     if outcome is None:
         raise RuntimeError("the server app ended without an outcome")
