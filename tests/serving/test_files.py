@@ -15,7 +15,7 @@ from fedrisk.errors import DataError, UsageError
 from fedrisk.serving.files import score_file
 from fedrisk.serving.records import RecordStream
 from fedrisk.serving.scoring import Scorer
-from fedrisk.serving.text import number_or_text
+from fedrisk.study.values import number_or_text
 
 from .conftest import fit
 

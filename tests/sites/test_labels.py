@@ -4,11 +4,11 @@ import pyarrow as pa
 import pytest
 
 from fedrisk.sites.labels import read_label
-from fedrisk.sites.values import Column
+from fedrisk.study.columns import Column
 
 
 def column(values: list[Any]) -> Column:
-    return Column.of(pa.chunked_array([pa.array(values)]))
+    return Column(pa.chunked_array([pa.array(values)]))
 
 
 @pytest.mark.parametrize("positive", [1, 1.0, "1", True, "true", "1.0"])

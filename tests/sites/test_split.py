@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrisk.sites.split import sides_disagree, split_by_id, split_by_values
-from fedrisk.sites.values import Column
 from fedrisk.study import Study
+from fedrisk.study.columns import Column
 
 
 def column(values: list[Any]) -> Column:
-    return Column.of(pa.chunked_array([pa.array(values)]))
+    return Column(pa.chunked_array([pa.array(values)]))
 
 
 IDS = st.lists(st.integers(0, 30), min_size=1)

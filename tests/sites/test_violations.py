@@ -3,11 +3,11 @@ import pyarrow as pa
 import pytest
 
 from fedrisk.errors import DataError
-from fedrisk.sites.values import Column
 from fedrisk.sites.violations import Violations
 from fedrisk.study import Study
+from fedrisk.study.columns import Column
 
-COLUMN = Column.of(pa.chunked_array([["a", "b"], ["c"]]))
+COLUMN = Column(pa.chunked_array([["a", "b"], ["c"]]))
 
 
 def test_nothing_found_is_no_error(study: Study) -> None:
@@ -33,7 +33,7 @@ def test_rows_count_from_one_and_values_are_the_files_own(study: Study) -> None:
 
 def test_the_message_holds_no_value_of_a_row(study: Study) -> None:
     found = Violations("f.csv")
-    secret = Column.of(pa.chunked_array([["Mrs Doe"]]))
+    secret = Column(pa.chunked_array([["Mrs Doe"]]))
     found.add("age", secret, np.array([True]), "must be a number")
     with pytest.raises(DataError) as caught:
         found.raise_if_any(study, "north")

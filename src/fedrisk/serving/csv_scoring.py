@@ -12,9 +12,9 @@ from fedrisk.serving.columns import RECORDED, Block, BlockReader
 from fedrisk.serving.records import RecordBlock, RecordStream
 from fedrisk.serving.scoring import LEVELS, Scorer
 from fedrisk.serving.tally import Tally
-from fedrisk.serving.text import MISSING
 from fedrisk.study import NumberFeature
 from fedrisk.study.records import FloatArray
+from fedrisk.study.values import MISSING
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,8 +13,8 @@ import orjson
 from fedrisk.errors import UsageError
 from fedrisk.serving.request import RequestValidator, Row
 from fedrisk.serving.scoring import Explanation
-from fedrisk.serving.text import LevelReader, number_or_text
 from fedrisk.study import CategoryFeature, Study
+from fedrisk.study.values import LevelReader, number_or_text
 
 NDJSON_TYPES = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl")
 CSV_TYPE = b"text/csv"

@@ -12,6 +12,7 @@ from pydantic_core import core_schema as schemas
 
 from fedrisk.errors import DataError, UsageError, Violation
 from fedrisk.study import Feature, NumberFeature, Study
+from fedrisk.study.rules import A_NUMBER, FINITE, NOT_MISSING
 
 #: A row that fits the study: every feature by name, floats or levels, None where missing.
 Row = Mapping[str, Any]
@@ -20,7 +21,6 @@ SHOWN = 100
 #: Characters of an offending value that are told.
 VALUE_LENGTH = 100
 
-MISSING_RULE = "must not be missing"
 UNKNOWN_RULE = "is not a feature of the study"
 OBJECT_RULE = "must be an object with one value for each feature"
 _OUTSIDE = ("greater_than_equal", "less_than_equal")
@@ -218,10 +218,10 @@ class RequestValidator:
             return UNKNOWN_RULE
         feature = self._features[name]
         if kind == "missing" or value is None:
-            return MISSING_RULE
+            return NOT_MISSING
         if kind in _OUTSIDE or not isinstance(feature, NumberFeature):
             return feature.bounds_text
-        return "must be finite" if kind == "finite_number" else "must be a number"
+        return FINITE if kind == "finite_number" else A_NUMBER
 
 
 def _reason(detail: ErrorDetails) -> str:

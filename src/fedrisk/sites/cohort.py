@@ -14,9 +14,9 @@ from fedrisk.errors import DataError
 from fedrisk.sites.readers import column_names, read_columns
 from fedrisk.sites.split import sides_disagree, split_by_id, split_by_values
 from fedrisk.sites.validation import Validation, check_names
-from fedrisk.sites.values import Column, TimeArray
 from fedrisk.sites.violations import RECORDED, Violations
 from fedrisk.study import Study
+from fedrisk.study.columns import Column, TimeArray
 from fedrisk.study.records import BoolArray
 
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fedrisk.sites.values import Column, map_distinct, plain
+from fedrisk.study.columns import Column, map_distinct
 from fedrisk.study.records import BoolArray
+from fedrisk.study.values import number_or_text, plain
 
 _EVENT, _NO_EVENT, _NOT_FINITE = 1, 0, 2
 
@@ -23,10 +24,8 @@ def label_value(value: Any) -> float | str:
     text = plain(value)
     if text in ("true", "false"):
         return float(text == "true")
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    found = number_or_text(text)
+    return text if found is None else found
 
 
 def read_label(column: Column, positive: Sequence[Any]) -> tuple[BoolArray, BoolArray]:

@@ -17,9 +17,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fedrisk.sites.values import Column, TimeArray, distinct, plain
 from fedrisk.study import CategoryFeature, Study
+from fedrisk.study.columns import Column, TimeArray, distinct
 from fedrisk.study.records import BoolArray, Columns, FloatArray
+from fedrisk.study.values import plain
 
 
 def _fractions(study: Study, contents: Iterable[bytes]) -> FloatArray:

@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedrisk.sites.labels import read_label
-from fedrisk.sites.values import (
-    Column,
-    TimeArray,
-    read_levels,
-    read_numbers,
-    read_times,
-    read_truths,
-    type_fits,
-)
 from fedrisk.sites.violations import Violations
-from fedrisk.study import CategoryFeature, NumberFeature, Study
-from fedrisk.study.records import BoolArray, CodeArray, FloatArray
+from fedrisk.study import Feature, Study
+from fedrisk.study.columns import Column, TimeArray, read_levels, read_times, read_truths
+from fedrisk.study.records import BoolArray
+from fedrisk.study.rules import (
+    FINITE,
+    NOT_MISSING,
+    absent_feature,
+    check_feature,
+    wrong_feature_type,
+    wrong_type,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NOT_MISSING = "must not be missing"
 SIDES = ("train", "test")
 
 
@@ -62,55 +61,33 @@ class Validation:
         self.study = study
         self.found = found
         self.rows: int = table.num_rows
-        self._columns = {name: Column.of(table[name]) for name in table.column_names}
+        self._columns = {name: Column(table[name]) for name in table.column_names}
 
     def column(self, name: str | None, role: str, expected: str) -> Column | None:
         """Look up a column whose type fits; None, and a violation, where it does not."""
         column = self._columns.get(name) if name is not None else None
         if name is None or column is None:
             return None
-        if type_fits(column.raw.type, role):
+        if not (rule := wrong_type(column.raw.type, role, expected)):
             return column
-        self.found.add_column(name, f"{expected}; the file has it as {column.raw.type}")
+        self.found.add_column(name, rule)
         return None
 
     def features(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every feature as floats (NaN is missing) or level codes (-1 is missing)."""
-        checked: dict[str, np.ndarray[Any, Any]] = {}
-        for feature in self.study.features:
-            if isinstance(feature, NumberFeature):
-                checked[feature.name] = self._number(feature)
-            else:
-                checked[feature.name] = self._category(feature)
-        return checked
+        return {feature.name: self._feature(feature) for feature in self.study.features}
 
-    def _number(self, feature: NumberFeature) -> FloatArray:
-        column = self.column(feature.name, "number", "must be a number")
+    def _feature(self, feature: Feature) -> np.ndarray[Any, Any]:
+        column = self._columns.get(feature.name)
         if column is None:
-            return np.full(self.rows, np.nan)
-        values, unreadable = read_numbers(column)
-        infinite = ~np.isfinite(values) & ~unreadable & ~column.missing
-        low = -np.inf if feature.minimum is None else feature.minimum
-        high = np.inf if feature.maximum is None else feature.maximum
-        outside = ((values < low) | (values > high)) & ~infinite
-        self.found.add(feature.name, column, unreadable, "must be a number")
-        self.found.add(feature.name, column, infinite, "must be finite")
-        self.found.add(feature.name, column, outside, feature.bounds_text)
-        self._missing(feature, column)
-        return values
-
-    def _category(self, feature: CategoryFeature) -> CodeArray:
-        column = self.column(feature.name, "value", feature.bounds_text)
-        if column is None:
-            return np.full(self.rows, -1, np.int32)
-        codes, unknown = read_levels(column, feature.levels)
-        self.found.add(feature.name, column, unknown, feature.bounds_text)
-        self._missing(feature, column)
-        return codes
-
-    def _missing(self, feature: NumberFeature | CategoryFeature, column: Column) -> None:
-        if feature.missing == "reject":
-            self.found.add(feature.name, column, column.missing, NOT_MISSING)
+            return absent_feature(feature, self.rows)
+        if rule := wrong_feature_type(feature, column.raw.type):
+            self.found.add_column(feature.name, rule)
+            return absent_feature(feature, self.rows)
+        checked = check_feature(feature, column)
+        for rule, wrong in checked.faults:
+            self.found.add(feature.name, column, wrong, rule)
+        return checked.values
 
     def label(self) -> tuple[BoolArray, BoolArray]:
         """Events and whether the label is known, ``(rows,)`` each."""
@@ -118,7 +95,7 @@ class Validation:
         if column is None:
             return np.zeros(self.rows, bool), np.zeros(self.rows, bool)
         events, not_finite = read_label(column, self.study.positive)
-        self.found.add(self.study.label, column, not_finite, "must be finite")
+        self.found.add(self.study.label, column, not_finite, FINITE)
         return events, ~column.missing
 
     def times(self) -> TimeArray | None:
@@ -158,7 +135,7 @@ class Validation:
         column = self.column(name, "value", "must be train or test")
         if name is None or column is None:
             return None
-        codes, unknown = read_levels(column, SIDES)
-        self.found.add(name, column, unknown | column.missing, "must be train or test")
+        codes, _ = read_levels(column, SIDES)
+        self.found.add(name, column, codes < 0, "must be train or test")
         test: BoolArray = codes == SIDES.index("test")
         return test

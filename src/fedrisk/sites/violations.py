@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedrisk.errors import DataError, Violation
-from fedrisk.sites.values import Column
 from fedrisk.study import Study
+from fedrisk.study.columns import Column
 from fedrisk.study.records import BoolArray
 
 #: Violations of one rule in one column that are recorded with row and value; all are counted.

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fedrisk.study.values import MISSING
+
 Missing = Literal["reject", "allow"]
 
 
@@ -70,7 +72,7 @@ class CategoryFeature(_Strict):
     def _levels_are_distinct(self) -> CategoryFeature:
         if len(set(self.levels)) != len(self.levels):
             raise ValueError("levels must be distinct")
-        if {"", "NA"} & set(self.levels):
+        if set(MISSING) & set(self.levels):
             raise ValueError("an empty level, or NA, cannot be told from a missing value")
         return self
 

@@ -4,11 +4,11 @@ import pyarrow as pa
 import pytest
 
 from fedrisk.sites.drafting.profile import ColumnProfile, profile
-from fedrisk.sites.values import Column
+from fedrisk.study.columns import Column
 
 
 def of(*sites: list[Any]) -> ColumnProfile:
-    return profile("x", [Column.of(pa.chunked_array([pa.array(values)])) for values in sites])
+    return profile("x", [Column(pa.chunked_array([pa.array(values)])) for values in sites])
 
 
 @pytest.mark.parametrize(

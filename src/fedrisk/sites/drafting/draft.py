@@ -17,8 +17,8 @@ from fedrisk.sites.drafting.rounding import risk_bands
 from fedrisk.sites.drafting.toml import write_study
 from fedrisk.sites.labels import label_value
 from fedrisk.sites.validation import missing_column
-from fedrisk.sites.values import Column
 from fedrisk.study import Study, parse_study
+from fedrisk.study.columns import Column
 
 EVENT_WORDS = ("1", "true", "yes", "y", "dead", "died", "death", "event", "case", "positive", "pos")
 _ID = re.compile(r"(.*[_ .-])?(id|uid|pid|mrn|code)|(patient|person|subject|participant|user)")
@@ -85,7 +85,7 @@ def draft_study(files: Mapping[str, Path], wishes: Wishes, as_of: datetime) -> D
     for wanted in (wishes.label, wishes.id, wishes.time):
         if wanted is not None and wanted not in names:
             raise UsageError(f"column {wanted!r} {missing_column(wanted, names)}")
-    columns = {name: [Column.of(table[name]) for table in tables.values()] for name in names}
+    columns = {name: [Column(table[name]) for table in tables.values()] for name in names}
     proposal = _propose_label(columns[wishes.label], wishes)
     proposal.left_out = dict.fromkeys(unshared, "is not in every file")
     roles = (wishes.label, wishes.id, wishes.time)

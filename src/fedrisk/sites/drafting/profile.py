@@ -12,8 +12,9 @@ import numpy as np
 
 from fedrisk.errors import DataError
 from fedrisk.sites.readers import column_names, read_columns
-from fedrisk.sites.values import Column, distinct, plain, read_numbers, read_times, type_fits
+from fedrisk.study.columns import Column, distinct, read_numbers, read_times, type_fits
 from fedrisk.study.records import FloatArray
+from fedrisk.study.values import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa

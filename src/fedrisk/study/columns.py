@@ -1,56 +1,68 @@
 """A file's column as numbers, levels, times or truth values: vectorised, naming what does not fit.
 
 Text from CSV and typed values from Parquet take the same way, so that both formats of the same
-data give the same cohort. `MISSING` texts, nulls and (in Parquet) NaN are missing values.
+data give the same rows. `MISSING` texts, nulls and (in Parquet) NaN are missing values. The rules
+are those of `fedrisk.study.values`; a caller brings the column, no file is opened here.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedrisk.study.records import BoolArray, CodeArray, FloatArray
+from fedrisk.study.values import MISSING, NUMBER, LevelReader, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TimeArray = NDArray[np.datetime64]
 
-#: Texts that stand for a missing value, after white space around them is taken off.
-MISSING = ("", "NA")
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity|nan)$"
-_WHOLE = re.compile(r"[+-]?\d+\.0+")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a file.
+    """One column of a file, or of a block of its rows.
 
-    Attributes
+    Parameters
     ----------
-    raw : pyarrow.ChunkedArray
+    raw : pyarrow.Array or pyarrow.ChunkedArray
         Values as they stand in the file.
-    clean : pyarrow.Array
-        The same values; text without white space around it, missing values as nulls.
-    missing : (rows,) array of bool
     """
 
-    raw: pa.ChunkedArray
-    clean: pa.Array
-    missing: BoolArray
+    raw: pa.Array | pa.ChunkedArray
 
-    @classmethod
-    def of(cls, raw: pa.ChunkedArray) -> Column:
-        """Find the missing values."""
-        clean = _nulls_for_missing(_one_array(raw))
-        return cls(raw, clean, clean.is_null().to_numpy(zero_copy_only=False))
+    @cached_property
+    def clean(self) -> pa.Array:
+        """The values in one array; text without white space around it, missing ones as nulls."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        array = _one_array(self.raw)
+        if pa.types.is_dictionary(array.type):
+            array = _large(pc.cast(array, array.type.value_type))
+        return _nulls_for_missing(array)
+
+    @cached_property
+    def missing(self) -> BoolArray:
+        """Where there is no value, ``(rows,)``."""
+        missing: BoolArray = self.clean.is_null().to_numpy(zero_copy_only=False)
+        return missing
+
+    def encoded(self) -> pa.DictionaryArray:
+        """The values as they stand in the file, each distinct one once."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        array = _one_array(self.raw)
+        return array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
 
     def texts(self, rows: NDArray[np.intp], longest: int = 80) -> list[str]:
         """Values of some rows as text for people; long ones are cut."""
@@ -58,15 +70,23 @@ class Column:
         return [text if len(text) <= longest else text[: longest - 1] + "…" for text in values]
 
 
-def _one_array(raw: pa.ChunkedArray) -> pa.Array:
+def _one_array(raw: pa.Array | pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    if not isinstance(raw, pa.ChunkedArray):
+        return _large(raw)
+    if pa.types.is_dictionary(raw.type):
+        raw = raw.unify_dictionaries()
+    return _large(raw).combine_chunks()
+
+
+def _large(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Text with room for more than 2 GiB a column, which is where plain strings end."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_dictionary(raw.type):
-        raw = pc.cast(raw, raw.type.value_type)
-    if pa.types.is_null(raw.type) or is_text(raw.type):
-        raw = pc.cast(raw, pa.large_string())  # plain strings end at 2 GiB a column
-    return raw.combine_chunks()
+    text = pa.types.is_null(array.type) or is_text(array.type)
+    return pc.cast(array, pa.large_string()) if text else array
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -86,7 +106,7 @@ def _nulls_for_missing(array: pa.Array) -> pa.Array:
         text = pc.utf8_trim_whitespace(array)
         absent = pc.is_in(text, value_set=pa.array(MISSING, pa.large_string()))
         return pc.if_else(absent, pa.scalar(None, pa.large_string()), text)
-    if pa.types.is_floating(array.type):
+    if pa.types.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py():
         return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
     return array
 
@@ -138,31 +158,21 @@ def read_numbers(column: Column) -> tuple[FloatArray, BoolArray]:
     if not is_text(column.clean.type):
         return _floats(pc.cast(column.clean, pa.float64(), safe=False)), none
     try:
-        return _floats(pc.cast(column.clean, pa.float64())), none
+        values = _floats(pc.cast(column.clean, pa.float64()))
+        if np.isnan(values).sum() == column.clean.null_count:  # Arrow takes nan(anything) for NaN
+            return values, none
     except pa.ArrowInvalid:
-        readable = _mask(pc.match_substring_regex(column.clean, _NUMBER))
+        pass
+    readable = _mask(pc.match_substring_regex(column.clean, NUMBER))
     values = np.full(len(readable), np.nan)
     values[readable] = _floats(pc.cast(column.clean.filter(pa.array(readable)), pa.float64()))
     return values, ~readable & ~column.missing
 
 
 def _floats(array: pa.Array) -> FloatArray:
-    # A copy: Arrow's own memory is read-only, and callers may write.
-    return np.array(array.to_numpy(zero_copy_only=False), np.float64)
-
-
-def plain(value: Any) -> str:
-    """Write a value so that formats agree: 1, 1.0, "1" and "1.0" are all ``1``.
-
-    >>> plain(2.0), plain("2.0"), plain(True), plain("True"), plain("II")
-    ('2', '2', 'true', 'true', 'II')
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    if _WHOLE.fullmatch(text):
-        text = text.partition(".")[0]
-    return text.lower() if text.lower() in ("true", "false") else text
+    values: FloatArray = array.to_numpy(zero_copy_only=False)
+    # Arrow's own memory is read-only, and callers write.
+    return values if values.flags.writeable else values.copy()
 
 
 def distinct(column: Column) -> tuple[list[Any], NDArray[np.int64]]:
@@ -192,20 +202,21 @@ def map_distinct(column: Column, read: Callable[[Any], int]) -> NDArray[np.int64
 def read_levels(column: Column, levels: Sequence[str]) -> tuple[CodeArray, BoolArray]:
     """Read levels of a category.
 
-    A text that is a level is that level; otherwise values are compared as `plain` writes them.
-
     Returns
     -------
     codes : (rows,) array of int32
         Place in ``levels``; -1 where missing or unknown.
     unknown : (rows,) array of bool
     """
-    known = {plain(level): code for code, level in enumerate(levels)}
-    if len(known) < len(levels):  # "1" and "1.0" are both levels: only the very text tells
-        known = {}
-    known |= {level: code for code, level in enumerate(levels)}
-    codes = map_distinct(column, lambda value: known.get(str(value), known.get(plain(value), -1)))
-    return codes.astype(np.int32), (codes < 0) & ~column.missing
+    import pyarrow.compute as pc
+
+    reader, encoded = LevelReader(levels), column.encoded()
+    values = encoded.dictionary.to_pylist()
+    table = np.array([*(reader.code(value) for value in values), reader.MISSING], np.int32)
+    codes = table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)]
+    unknown: BoolArray = codes == reader.UNKNOWN
+    codes[unknown] = reader.MISSING
+    return codes, unknown
 
 
 def read_truths(column: Column) -> tuple[BoolArray, BoolArray]:
