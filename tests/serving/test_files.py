@@ -221,7 +221,7 @@ def test_or_they_get_no_score(tmp_path: Path, suffix: str) -> None:
         ("age,pm2.5,marker,sex,ward\n50,1,2,male\n", "another number of fields"),
         ("age,pm2.5,marker,sex,ward\n50,1,2,male,a,7\n", "another number of fields"),
         ('age,pm2.5,marker,sex,ward\n50,1,2,male,"a\n60,1,2,male,a\n', "violation"),
-        ('age,pm2.5,marker,sex,ward,n\n50,1,2,male,a,5"\n60,1,2,male,a,\n', "not CSV"),
+        ("age,pm2.5,marker,sex,ward,n\n50,1,2,male,a,5\r60,1,2,male,a,\n", "not CSV"),
     ],
 )
 def test_what_is_not_such_a_file_is_an_error(tmp_path: Path, text: str, message: str) -> None:

@@ -3,13 +3,15 @@ from __future__ import annotations
 import csv
 import io
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fedrisk.errors import DataError
 from fedrisk.serving.records import RecordStream
+from fedrisk.sites.readers import read_columns
 
 fields = st.text(alphabet='ab,"\n\r ü', max_size=6)
 tables = st.lists(st.tuples(fields, fields), min_size=1, max_size=12)
@@ -39,6 +41,31 @@ def test_records_are_those_of_a_csv_reader_and_every_byte_is_kept(
     read = [next(csv.reader([r.removeprefix(end.encode()).decode()])) for r in records]
     expected = [next(csv.reader([row])) for row in map(quoted, table)]
     assert read == expected
+
+
+@given(st.text(alphabet='a,"\n', max_size=30), st.sampled_from([b"", b"\xef\xbb\xbf"]))
+@example('6" x 4",a\n"a"a"\na"",""\n', b"")
+@example('"a\na"\n', b"\xef\xbb\xbf")
+def test_marks_within_a_value_are_signs_like_others(text: str, begin: bytes) -> None:
+    data = begin + text.encode() + b'"' * (text.count('"') % 2)
+    expected = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")) if row]
+    assume(expected and not text.startswith("\n"))
+    header, records, rest = pieces(data, 7)
+    assert header + b"".join(records) + rest == data
+    header = header.removeprefix(begin)
+    texts = [record.decode().lstrip("\n") for record in (header, *records)]
+    assert [next(csv.reader(io.StringIO(text, newline=""))) for text in texts] == expected
+
+
+def test_sites_and_scoring_read_the_same_records(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    lines = [b"size,note", b'6" x 4",a', b'"6""",b"', b'"4"",\n",c', b'2"" 3,"d"']
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    table = read_columns(path, ["size", "note"])
+    assert table["size"].to_pylist() == ['6" x 4"', '6"', '4",\n', '2"" 3']
+    assert table["note"].to_pylist() == ["a", 'b"', "c", "d"]
+    header, records, _ = pieces(path.read_bytes(), 5)
+    assert [header, *(record[1:] for record in records)] == lines
 
 
 def quoted(row: tuple[str, str]) -> str:

@@ -114,7 +114,7 @@ class CsvParser:
         if table.num_rows != len(records):
             raise DataError(
                 f"{self._file}: rows {first_row} to {first_row + len(records) - 1} are not CSV",
-                hint='a quotation mark within a value must be doubled: ""',
+                hint="look for a line that ends in a carriage return alone",
             )
         return self._arrays(table)
 

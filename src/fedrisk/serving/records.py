@@ -1,5 +1,8 @@
 """Cuts the bytes of a CSV file into records without looking into them, quotes respected.
 
+A quotation mark opens a quoted value where a field begins and nowhere else: in ``1,6" x 4",2`` it
+is a sign like others. The sites' reader, which is Arrow's, and Python's read it so too.
+
 A block of records begins with the line end that closed the record before it, so what is written
 after a record's own bytes stands before its line end, and everything else stays as it was: quotes,
 encodings, blank lines, line ends.
@@ -19,7 +22,12 @@ from fedrisk.errors import DataError
 CHUNK = 4 << 20
 #: A record longer than this is taken for a quote that is never closed.
 LONGEST = 64 << 20
-_NEWLINE, _RETURN, _QUOTE = 10, 13, 34
+_NEWLINE, _RETURN, _QUOTE, _COMMA = 10, 13, 34, 44
+#: Bytes behind which a field begins.
+_BEFORE_FIELD = (_NEWLINE, _RETURN, _COMMA)
+#: By byte: whether every second mark may stand behind it, opening a value or doubling a mark.
+_BEFORE_OPENING = np.isin(np.arange(256), (*_BEFORE_FIELD, _QUOTE))
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,59 @@ class RecordBlock:
 def line_ends(data: bytes) -> NDArray[np.int64]:
     r"""Positions of the line feeds that end a record: those outside quotes.
 
+    Parameters
+    ----------
+    data : bytes
+        Begins where a record begins, or with the line end before it.
+
     >>> line_ends(b'a,b\n"x\ny",2\n').tolist()
     [3, 11]
+    >>> line_ends(b'a,6"\n1,2\n').tolist()
+    [4, 8]
     """
     array = np.frombuffer(data, np.uint8)
     ends: NDArray[np.int64] = np.flatnonzero(array == _NEWLINE)
     if b'"' not in data:
         return ends
-    quotes = np.flatnonzero(array == _QUOTE)
+    quotes = quote_marks(data)
     outside = np.searchsorted(quotes, ends) % 2 == 0
     selected: NDArray[np.int64] = ends[outside]
     return selected
+
+
+def quote_marks(data: bytes) -> NDArray[np.int64]:
+    r"""Positions of the quotation marks that open and close, in turn; a doubled one does both.
+
+    >>> quote_marks(b'"a""b",6" x 4"\n').tolist()
+    [0, 2, 3, 5]
+    """
+    array = np.frombuffer(data, np.uint8)
+    marks: NDArray[np.int64] = np.flatnonzero(array == _QUOTE)
+    opening = marks[::2]
+    regular = _BEFORE_OPENING[array[opening - 1]] | (opening == _first_byte(data))
+    # Where every second mark stands where one may open, all of them open and close in turn.
+    return marks if regular.all() else _marks_one_by_one(data, marks)
+
+
+def _first_byte(data: bytes) -> int:
+    """Where text begins: behind the file's own first line end here, and its byte order mark."""
+    begin = 1 if data.startswith(b"\n") else 0
+    return begin + len(_BYTE_ORDER_MARK) * data.startswith(_BYTE_ORDER_MARK, begin)
+
+
+def _marks_one_by_one(data: bytes, marks: NDArray[np.int64]) -> NDArray[np.int64]:
+    kept: list[int] = []
+    first = _first_byte(data)
+    places = iter(marks.tolist())
+    for place in places:
+        if len(kept) % 2 == 0:
+            if place == first or data[place - 1] in _BEFORE_FIELD:
+                kept.append(place)
+            continue
+        kept.append(place)
+        if data[place + 1 : place + 2] == b'"':  # doubled: the value goes on
+            kept.append(next(places))
+    return np.array(kept, np.int64)
 
 
 def cut(data: bytes, *, last: bool) -> RecordBlock:
