@@ -37,11 +37,12 @@ class Violation:
     file : str
         The file as the caller named it, or the site's name.
     row : int or None
-        Data row, the first one below the header is 1; None where a whole column is meant.
+        Data row, the first one below the header is 1; None where a whole column is meant, and in
+        a request of one row.
     column : str
-        Column of the file.
-    value : str
-        The offending value as it stands in the file.
+        Column of the file; empty where a whole row is meant.
+    value : str, float, int, bool or None
+        The offending value as it stands in the file; of a request, the JSON value.
     rule : str
         What a value must satisfy, as a sentence part: ``"must be at most 120 year"``.
     """
@@ -49,7 +50,7 @@ class Violation:
     file: str
     row: int | None
     column: str
-    value: str
+    value: str | float | bool | None
     rule: str
 
     def __str__(self) -> str:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedrisk.errors import UsageError
-from fedrisk.serving.request import SHOWN, RequestDataError, RequestValidator
+from fedrisk.errors import DataError, UsageError
+from fedrisk.serving.request import SHOWN, RequestValidator, violation_document
 
 from .conftest import ROW, STUDY
 
@@ -17,9 +17,10 @@ VALIDATOR = RequestValidator(STUDY, most_rows=200)
 
 def problems(body: object) -> list[tuple]:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with pytest.raises(RequestDataError) as caught:
+    with pytest.raises(DataError) as caught:
         VALIDATOR.row(text)
-    return [(p.field, p.value, p.rule) for p in caught.value.problems]
+    told = map(violation_document, caught.value.violations)
+    return [(t["field"], t["value"], t["rule"]) for t in told]
 
 
 def test_a_row_that_fits_has_every_feature() -> None:
@@ -88,9 +89,9 @@ def test_any_json_gives_a_row_or_problems_that_can_be_told(document: object) -> 
     body = json.dumps(document).encode()
     try:
         row = VALIDATOR.row(body)
-    except RequestDataError as error:
-        assert 1 <= len(error.problems) <= SHOWN  # noqa: PT017 a row is as good as an error
-        json.dumps([p.document() for p in error.problems], allow_nan=False).encode()
+    except DataError as error:
+        assert 1 <= len(error.violations) <= SHOWN  # noqa: PT017 a row is as good as an error
+        json.dumps([violation_document(v) for v in error.violations], allow_nan=False).encode()
     except UsageError:
         assert isinstance(document, dict | list)
     else:
@@ -100,7 +101,7 @@ def test_any_json_gives_a_row_or_problems_that_can_be_told(document: object) -> 
 @given(st.binary())
 def test_any_bytes_are_answered_by_our_own_errors(body: bytes) -> None:
     for read in (VALIDATOR.row, VALIDATOR.rows):
-        with pytest.raises((RequestDataError, UsageError)):
+        with pytest.raises((DataError, UsageError)):
             read(body)
 
 
@@ -126,16 +127,17 @@ def test_another_shape_of_batch_is_a_usage_error(body: bytes) -> None:
 def test_problems_of_a_batch_name_the_row() -> None:
     rows = [ROW, {**ROW, "age": 200}, 3]
     for body in (rows, {"rows": rows}):
-        with pytest.raises(RequestDataError) as caught:
+        with pytest.raises(DataError) as caught:
             VALIDATOR.rows(json.dumps(body).encode())
-        assert [(p.row, p.field) for p in caught.value.problems] == [(2, "age"), (3, None)]
+        told = [violation_document(v) for v in caught.value.violations]
+        assert [(t["row"], t["field"]) for t in told] == [(2, "age"), (3, None)]
 
 
 def test_many_problems_are_counted_but_not_all_told() -> None:
     body = json.dumps([{**ROW, "age": 200}] * 150).encode()
-    with pytest.raises(RequestDataError) as caught:
+    with pytest.raises(DataError) as caught:
         VALIDATOR.rows(body)
-    assert len(caught.value.problems) == SHOWN
+    assert len(caught.value.violations) == SHOWN
     assert caught.value.total == 150
 
 

@@ -59,7 +59,7 @@ class ServedModel:
         ------
         ModelFileError
             When the scorer answers a stored row differently.
-        RequestDataError
+        DataError
             When a stored row breaks the study.
         """
         scorer = Scorer(stored.model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationError
@@ -26,48 +25,21 @@ OBJECT_RULE = "must be an object with one value for each feature"
 _OUTSIDE = ("greater_than_equal", "less_than_equal")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One value of a request that breaks one rule of the study.
-
-    Attributes
-    ----------
-    row : int or None
-        Row of a batch, the first is 1; None in a request of one row.
-    field : str or None
-        Name of the feature; None where the whole row is meant.
-    value
-        As it was sent, or shortened text of it.
-    rule : str
-        What it must satisfy, with the unit: ``"must be between 0 and 120 year"``.
-    """
-
-    row: int | None
-    field: str | None
-    value: Any
-    rule: str
-
-    def document(self) -> dict[str, Any]:
-        """The problem as JSON values."""
-        place = {} if self.row is None else {"row": self.row}
-        return place | {"field": self.field, "value": self.value, "rule": self.rule}
+def refusal(violations: Sequence[Violation], total: int) -> DataError:
+    """The answer to rows that break the study; ``violations`` may be the first of ``total``."""
+    return DataError(
+        f"{total} {'value breaks' if total == 1 else 'values break'} the study",
+        violations,
+        total,
+        hint="GET /model lists the features with units and bounds",
+    )
 
 
-class RequestDataError(DataError):
-    """Rows of a request that break the study; ``problems`` keep the values' JSON types."""
-
-    def __init__(self, problems: Sequence[Problem], total: int) -> None:
-        values = "value breaks" if total == 1 else "values break"
-        violations = [
-            Violation("request", p.row, p.field or "", str(p.value), p.rule) for p in problems
-        ]
-        super().__init__(
-            f"{total} {values} the study",
-            violations,
-            total,
-            hint="GET /model lists the features with units and bounds",
-        )
-        self.problems = tuple(problems)
+def violation_document(violation: Violation) -> dict[str, Any]:
+    """What an answer says of a violation; rows are named in a batch."""
+    place = {} if violation.row is None else {"row": violation.row}
+    told = {"field": violation.column or None, "value": violation.value, "rule": violation.rule}
+    return place | told
 
 
 def feature_schema(feature: Feature) -> CoreSchema:
@@ -122,7 +94,7 @@ class RequestValidator:
 
         Raises
         ------
-        RequestDataError
+        DataError
             With every value that breaks the study.
         UsageError
             When the body is not JSON.
@@ -148,16 +120,18 @@ class RequestValidator:
         """Rows from one JSON object a line; errors as `row`."""
         self.check_count(len(lines))
         rows: list[Row] = []
-        problems: list[Problem] = []
+        violations: list[Violation] = []
         for number, line in enumerate(lines, start=1):
             try:
                 rows.append(self._row.validate_json(line))
             except ValidationError as error:
                 explained = self._explain(error, depth=0, row=number)
-                if not isinstance(explained, RequestDataError):
+                if not isinstance(explained, DataError):
                     raise explained from None
-                problems.extend(explained.problems)
-        return self._all_or_none(rows, problems)
+                violations.extend(explained.violations)
+        if violations:
+            raise refusal(violations[:SHOWN], len(violations))
+        return rows
 
     def records(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Row]:
         """Rows from mappings that were read from another format; errors as `row`."""
@@ -183,14 +157,9 @@ class RequestValidator:
                 hint="send several batches, or use `fedrisk score` for files",
             )
 
-    def _all_or_none(self, rows: list[Row], problems: list[Problem]) -> list[Row]:
-        if problems:
-            raise RequestDataError(problems[:SHOWN], len(problems))
-        return rows
-
     def _explain(
         self, error: ValidationError, depth: int, row: int | None = None
-    ) -> RequestDataError | UsageError:
+    ) -> DataError | UsageError:
         """Pydantic's error in words of the study; ``depth`` is where the row's fields begin."""
         found = error.errors(include_url=False, include_context=False)
         if found[0]["type"] == "json_invalid":
@@ -200,16 +169,16 @@ class RequestValidator:
             return UsageError(
                 "a batch is a JSON list of objects, or an object whose only key is `rows`"
             )
-        problems = [self._problem(detail, depth, row) for detail in found[:SHOWN]]
-        return RequestDataError(problems, len(found))
+        return refusal([self._violation(e, depth, row) for e in found[:SHOWN]], len(found))
 
-    def _problem(self, detail: ErrorDetails, depth: int, row: int | None) -> Problem:
+    def _violation(self, detail: ErrorDetails, depth: int, row: int | None) -> Violation:
         place = detail["loc"]
         if depth:
             row = int(place[depth - 1]) + 1
         name = str(place[depth]) if len(place) > depth else None
         value = None if detail["type"] == "missing" else shown(detail["input"])
-        return Problem(row, name, value, self._rule(detail["type"], name, detail["input"]))
+        rule = self._rule(detail["type"], name, detail["input"])
+        return Violation("request", row, name or "", value, rule)
 
     def _rule(self, kind: str, name: str | None, value: Any) -> str:
         if name is None:
@@ -228,7 +197,7 @@ def _reason(detail: ErrorDetails) -> str:
     return detail["msg"].removeprefix("Invalid JSON: ")
 
 
-def shown(value: Any) -> Any:
+def shown(value: Any) -> str | float | bool | None:
     """A value as an answer may repeat it: JSON, short, and without NaN.
 
     >>> shown(130), shown(float("nan")), shown([1, 2]), len(shown("x" * 1000))

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedrisk.errors import DataError, FedriskError
-from fedrisk.serving.request import RequestDataError
+from fedrisk.serving.request import violation_document
 
 _log = logging.getLogger("fedrisk.serving")
 #: Identifiers that are taken from the caller: nothing that could break a log line or a header.
@@ -110,9 +110,8 @@ def error_document(error: Exception, identifier: str) -> tuple[int, dict[str, An
     if not isinstance(error, FedriskError):
         return 500, {"error": INTERNAL, "request_id": identifier}
     document: dict[str, Any] = {"error": error.message, "hint": error.hint}
-    if isinstance(error, RequestDataError):
-        document["detail"] = [problem.document() for problem in error.problems]
     if isinstance(error, DataError):
+        document["detail"] = [violation_document(violation) for violation in error.violations]
         document["total"] = error.total
     return error.http_status, document | {"request_id": identifier}
 
