@@ -37,9 +37,12 @@ PRELOAD = (
     "fedrisk.federation.training",
     "flwr.superlink.main",
     "flwr.supernode.start_client_internal",
+    "pyarrow.compute",
     "pyarrow.csv",
     "pyarrow.parquet",
 )
+#: Arrow imports pandas, a second of work, when it first converts a column and finds it installed.
+PRELOAD_IF_INSTALLED = ("pandas",)
 _LARGEST_ORDER = 1 << 20
 
 
@@ -205,6 +208,9 @@ def load_commands() -> dict[str, Callable[[], Any]]:
     """Import Flower's commands, and what they import in turn when they run."""
     for module in PRELOAD:
         import_module(module)
+    for module in PRELOAD_IF_INSTALLED:
+        with contextlib.suppress(ImportError):
+            import_module(module)
     return {
         name: getattr(import_module(module), function)
         for name, (module, function) in COMMANDS.items()
