@@ -12,10 +12,13 @@
     │   ├── QuorumError                6   504   too few sites answered in time
     │   └── ConvergenceError           6   500   the fit has no finite, unique solution
     ├── EgressError                    7   403   a reply its site's gate does not let out
+    │   ├── DisclosureError            7   403   a question that its site's policy does not answer
+    │   └── TamperedLogError           7   403   an egress log that is not as it was written
     ├── RegistryError                  8   502   the registry is away or lacks what was asked
     │   └── ModelNotFoundError         8   404   no such version, or no champion yet
     ├── ModelFileError                 9   503   a stored model that is damaged or fails its test
-    └── PortInUseError                10   500   the port to listen on is taken
+    ├── PortInUseError                10   500   the port to listen on is taken
+    └── SiteFolderError               11   500   a site's folder or policy that cannot be used
 
 A command that ends by an error prints ``message`` and ``hint`` on standard error, without a stack
 trace, and exits with ``exit_code``. The API answers with ``http_status`` and the same text.
@@ -159,6 +162,14 @@ class EgressError(FedriskError):
     http_status = 403
 
 
+class DisclosureError(EgressError):
+    """A question that its site's policy does not answer, with the rule that it breaks."""
+
+
+class TamperedLogError(EgressError):
+    """An egress log that was edited, cut short or rewritten; names the first entry that is off."""
+
+
 class RegistryError(FedriskError):
     """The registry is away, or does not hold what was asked for."""
 
@@ -183,3 +194,9 @@ class PortInUseError(FedriskError):
     """The port to listen on is taken."""
 
     exit_code = 10
+
+
+class SiteFolderError(FedriskError):
+    """A site's folder, or its policy, that cannot be used."""
+
+    exit_code = 11
