@@ -8,7 +8,7 @@ LOCK_FLAGS := --universal --generate-hashes --no-emit-index-url --no-annotate --
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: ## Make .venv with every extra, from the hash-checked lock
@@ -42,6 +42,10 @@ format: install ## Rewrite the code in the project's format
 .PHONY: bench
 bench: install ## Print the figures of every benchmark
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+.PHONY: bench-federation
+bench-federation: install ## What a round costs, beside stock Flower and NVFLARE (half an hour)
+	$(BIN)/python benchmarks/federation/compare.py --nvflare
 
 .PHONY: lock
 lock: install ## Resolve the dependencies anew into requirements.lock
