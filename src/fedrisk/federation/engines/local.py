@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from fedrisk.errors import FederationError, HomeError
+from fedrisk.federation.engines.flower import (
+    Control,
+    superlink_command,
+    supernode_command,
+    toml_strings,
+    write_connection,
+)
 from fedrisk.federation.engines.processes import Processes, flower_environment, free_ports
 from fedrisk.federation.progress import Progress
-from fedrisk.federation.provisioning import (
+from fedrisk.federation.provisioning.certificates import (
     make_authority,
     make_server_certificate,
     make_site_key,
     write_private,
 )
-from fedrisk.federation.resident.scripts import write_scripts
+from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.home import Home
 from fedrisk.study.training import RoundRecord, TrainingRequest
 
-#: Seconds for SuperLink to listen and for one batch of `flwr` commands.
+#: Seconds for SuperLink to listen.
 START_SECONDS = 90.0
-COMMAND_SECONDS = 120.0
-_CONNECTION = "local"
 
 
 @dataclass(frozen=True)
@@ -89,43 +89,48 @@ class LocalEngine:
         folder = self.home.federation
         with _only_one(folder):
             credentials = _provision(folder, sites, self.now)
-            scripts = (folder / "scripts").resolve() if self.resident else None
+            scripts = (folder / "scripts").resolve()
             environment = flower_environment(self.environment, folder / "flower", scripts)
             environment["FEDRISK_HOME"] = str(self.home.root.resolve())
             with Processes(environment, self.home.run(request.run_id) / "logs") as processes:
-                self._start(processes, credentials, sites, say)
-                _submit(processes, folder, request)
+                control = Control(environment, processes.logs / "flwr.log")
+                self._start(processes, control, credentials, sites, say)
+                _submit(control, folder, request)
                 say("the sites compute")
                 return _follow(Progress(self.home.run(request.run_id)), processes, watch)
 
     def _start(
         self,
         processes: Processes,
+        control: Control,
         credentials: Mapping[str, tuple[Path, Path]],
         sites: Mapping[str, Path],
         say: Callable[[str], None],
     ) -> None:
         folder = self.home.federation
+        scripts = (folder / "scripts").resolve()
         if self.resident:
             place = Path(processes.private) / "resident"
-            write_scripts((folder / "scripts").resolve(), place)
-            module = "fedrisk.federation.resident.server"
-            processes.start("resident", [sys.executable, "-m", module, str(place)])
+            write_scripts(scripts, place)
+            processes.start("resident", resident_command(place))
             processes.wait_for_file(place, START_SECONDS)
+        else:
+            write_scripts(scripts, None)
         port, *node_ports = free_ports(1 + len(sites))
-        _write_connection(folder, port)
+        write_connection(folder / "flower", port, folder / "ca.crt")
         say("starting the coordinator (Flower SuperLink)")
-        processes.start("superlink", _superlink(folder, port))
+        processes.start("superlink", superlink_command(folder, port))
         processes.wait_for_port(port, START_SECONDS)
         say(f"registering {len(sites)} sites and starting their SuperNodes")
         keys = [public for _, public in credentials.values()]
         for key in keys:
-            _flwr(processes, ["supernode", "register", str(key), _CONNECTION])
+            control.register(key)
         for (site, path), node_port in zip(sites.items(), node_ports, strict=True):
             private, _ = credentials[site]
             config = private.with_suffix(".toml")
             config.write_text(toml_strings(site=site, data=str(path.resolve())), encoding="utf-8")
-            argv = _supernode(folder, port, node_port, private, config)
+            superlink = f"127.0.0.1:{port}"
+            argv = supernode_command(superlink, folder / "ca.crt", private, node_port, config)
             processes.start(f"supernode-{site}", argv)
 
 
@@ -153,80 +158,10 @@ def _provision(
     return {site: make_site_key(keys, f"node-{n}") for n, site in enumerate(sites, start=1)}
 
 
-def _write_connection(folder: Path, port: int) -> None:
-    values = {"address": f"127.0.0.1:{port}", "root-certificates": str(_certificate(folder))}
-    text = f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
-    write_private(folder / "flower" / "config.toml", (text + toml_strings(**values)).encode())
-
-
-def toml_strings(**values: str) -> str:
-    r"""Keys with strings as TOML, whose basic strings are those of JSON.
-
-    >>> toml_strings(site='a "b"')
-    'site = "a \\"b\\""\n'
-    """
-    return "".join(
-        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()
-    )
-
-
-def _certificate(folder: Path) -> Path:
-    return (folder / "ca.crt").resolve()
-
-
-def _superlink(folder: Path, port: int) -> list[str]:
-    return [
-        "flower-superlink",
-        *("--host", "127.0.0.1", "--port", str(port)),
-        *(
-            "--ssl-certfile",
-            str(folder / "server.crt"),
-            "--ssl-keyfile",
-            str(folder / "server.key"),
-        ),
-        *("--ssl-ca-certfile", str(_certificate(folder))),
-        "--enable-supernode-auth",
-        "--disable-runtime-dependency-installation",
-    ]
-
-
-def _supernode(folder: Path, port: int, own_port: int, key: Path, config: Path) -> list[str]:
-    return [
-        "flower-supernode",
-        *("--superlink", f"127.0.0.1:{port}", "--root-certificates", str(_certificate(folder))),
-        *("--auth-supernode-private-key", str(key), "--port", str(own_port)),
-        *("--node-config", str(config)),
-    ]
-
-
-def _submit(processes: Processes, folder: Path, request: TrainingRequest) -> None:
+def _submit(control: Control, folder: Path, request: TrainingRequest) -> None:
     config = folder / "request.toml"
     write_private(config, toml_strings(request=request.model_dump_json()).encode())
-    with as_file(files("fedrisk.federation") / "bundle") as bundle:
-        command = ["run", str(bundle), _CONNECTION, "--run-config", str(config)]
-        _flwr(processes, command)
-
-
-def _flwr(processes: Processes, arguments: list[str]) -> None:
-    """Run one `flwr` command, found by PATH like every command of Flower's."""
-    program = shutil.which("flwr", path=processes.environment["PATH"]) or "flwr"
-    done = subprocess.run(  # noqa: S603 Flower's own command
-        [program, *arguments],
-        env=dict(processes.environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
-    with (processes.logs / "flwr.log").open("a", encoding="utf-8") as log:
-        log.write(done.stdout + done.stderr)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise FederationError(
-            f"flwr {arguments[0]} failed: {lines[-1] if lines else done.returncode}",
-            hint=f"its log: {processes.logs / 'flwr.log'}",
-        )
+    control.run(config)
 
 
 def _follow(

@@ -35,9 +35,7 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def flower_environment(
-    base: Mapping[str, str], flower_home: Path, scripts: Path | None
-) -> dict[str, str]:
+def flower_environment(base: Mapping[str, str], flower_home: Path, scripts: Path) -> dict[str, str]:
     """The environment of Flower's processes: our executables first, nothing sent home.
 
     Parameters
@@ -47,7 +45,7 @@ def flower_environment(
     flower_home : Path
         Where Flower keeps its configuration (``FLWR_HOME``).
     scripts : Path or None
-        Folder of the scripts that hand Flower's commands to the resident process, if any.
+        Folder of the scripts that stand in for Flower's commands; None for Flower's own alone.
     """
     own = str(Path(sys.executable).parent)
     if scripts is not None:

@@ -22,11 +22,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-#: Flower's commands and where they live, as its entry points say.
+from fedrisk.federation import pinning
+from fedrisk.federation.guardian import die_with_parent
+
+#: Commands and where they live: Flower's as its entry points say, our own where a bundle is run.
 COMMANDS = {
     "flwr": ("flwr.cli.app", "app"),
-    "flwr-clientapp": ("flwr.supernode.cli", "flwr_clientapp"),
-    "flwr-serverapp": ("flwr.superlink.cli", "flwr_serverapp"),
+    **{
+        name: ("fedrisk.federation.pinning", function.__name__)
+        for name, function in pinning.COMMANDS.items()
+    },
     "flower-superexec": ("flwr.supercore.cli", "flower_superexec"),
     "flower-superlink": ("flwr.superlink.cli", "flower_superlink"),
     "flower-supernode": ("flwr.supernode.cli", "flower_supernode"),
@@ -35,7 +40,11 @@ COMMANDS = {
 PRELOAD = (
     "fedrisk.federation.client_app",
     "fedrisk.federation.training",
+    "flwr.superlink.cli",
     "flwr.superlink.main",
+    "flwr.superlink.runtime.run_serverapp",
+    "flwr.supernode.cli",
+    "flwr.supernode.runtime.run_clientapp",
     "flwr.supernode.start_client_internal",
     "pyarrow.compute",
     "pyarrow.csv",
@@ -136,6 +145,8 @@ class Resident:
         """Turn this fork into the command and end with its exit code."""
         code = 70
         try:
+            # Whoever started the command is told that it ended, and starts it again.
+            die_with_parent()
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
@@ -211,6 +222,7 @@ def load_commands() -> dict[str, Callable[[], Any]]:
     for module in PRELOAD_IF_INSTALLED:
         with contextlib.suppress(ImportError):
             import_module(module)
+    pinning.own_pin()
     return {
         name: getattr(import_module(module), function)
         for name, (module, function) in COMMANDS.items()
