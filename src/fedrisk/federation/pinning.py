@@ -27,10 +27,6 @@ logger = logging.getLogger(__name__)
 REFUSED_COMMANDS = ("flwr-agentapp", "flwr-connector", "flwr-model", "flwr-simulation")
 
 
-class BundleRefusedError(FederationError):
-    """A bundle that is not this installation's own."""
-
-
 @lru_cache(maxsize=1)
 def own_pin() -> str:
     """SHA-256, in hexadecimal, of the bundle that this installation builds of its own folder."""
@@ -54,13 +50,13 @@ def check_bundle(content: bytes, claimed: str, pin: str) -> None:
 
     Raises
     ------
-    BundleRefusedError
+    FederationError
         Names both hashes.
     """
     found = hashlib.sha256(content).hexdigest()
     if found == pin == claimed:
         return
-    raise BundleRefusedError(
+    raise FederationError(
         f"bundle refused: its SHA-256 is {found}, it claims {claimed or 'none'}, "
         f"and this installation accepts {pin} alone",
         hint="coordinator and sites need the same release of fedrisk and Flower",
@@ -114,7 +110,7 @@ def _checked(install: Callable[..., Path], claimed: Callable[[], str]) -> Callab
     def install_if_pinned(content: bytes, *args: Any, **options: Any) -> Path:
         try:
             check_bundle(content, claimed(), own_pin())
-        except BundleRefusedError as error:
+        except FederationError as error:
             logger.error("%s", error.message)
             sys.stderr.write(f"{error.message}\n")
             raise

@@ -14,11 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from fedrisk.federation.provisioning.certificates import (
-    make_authority,
-    make_server_certificate,
-    make_site_key,
-)
+from fedrisk.federation.provisioning.certificates import make_authority, make_server_certificate
+from fedrisk.federation.provisioning.keys import make_site_key
 
 NOW = datetime.now(UTC)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrisk.errors import FederationError
-from fedrisk.federation.provisioning.certificates import write_private
+from fedrisk.federation.provisioning.keys import write_private
 
 #: Seconds for one `flwr` command.
 COMMAND_SECONDS = 120.0

@@ -1,9 +1,8 @@
-"""Certificates and keys of a federation: authority, server certificate, a key for each site."""
+"""Certificates of a federation: its authority, and the certificate that the coordinator shows."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,45 +12,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedrisk.errors import FederationError
+from fedrisk.federation.provisioning.keys import write_private
+
 #: Clocks of sites and coordinator may differ by this much.
 CLOCK_SKEW = timedelta(hours=1)
 CA_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=365)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a secret that only its owner can read, from the first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-
-
-def make_site_key(folder: Path, site: str) -> tuple[Path, Path]:
-    """Make a site's key pair (P-384, as Flower's node authentication wants it).
-
-    Returns
-    -------
-    private, public : Path
-        OpenSSH format; the private key never leaves the folder.
-    """
-    key = ec.generate_private_key(ec.SECP384R1())
-    private, public = folder / f"{site}.key", folder / f"{site}.pub"
-    write_private(
-        private,
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.OpenSSH,
-            serialization.NoEncryption(),
-        ),
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-        )
-    )
-    return private, public
 
 
 def make_authority(folder: Path, now: datetime) -> tuple[Path, Path]:
@@ -76,10 +43,7 @@ def make_server_certificate(folder: Path, hosts: Sequence[str], now: datetime) -
     certificate, key : Path
         ``server.crt`` and ``server.key`` in the folder.
     """
-    authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-    authority_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise TypeError("ca.key is not an elliptic-curve key")
+    authority, authority_key = _authority(folder)
     key = ec.generate_private_key(ec.SECP384R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
@@ -93,6 +57,47 @@ def make_server_certificate(folder: Path, hosts: Sequence[str], now: datetime) -
         .sign(authority_key, hashes.SHA384())
     )
     return _write_pair(folder, "server", certificate, key)
+
+
+def expiry(certificate: Path) -> datetime:
+    """End of a certificate's validity.
+
+    Raises
+    ------
+    FederationError
+        When the file is missing or holds no certificate.
+    """
+    return read_certificate(certificate).not_valid_after_utc
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Read the first certificate of a PEM file.
+
+    Raises
+    ------
+    FederationError
+        When the file is missing or holds no certificate.
+    """
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise FederationError(
+            f"no certificate at {path}: {error.strerror}",
+            hint="restore the file from a copy; without its authority a federation cannot go on",
+        ) from None
+    except ValueError:
+        raise FederationError(f"{path} holds no certificate in PEM form") from None
+
+
+def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    certificate = read_certificate(folder / "ca.crt")
+    try:
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    except (OSError, ValueError) as error:
+        raise FederationError(f"the authority's key {folder / 'ca.key'}: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise FederationError(f"{folder / 'ca.key'} is not an elliptic-curve key")
+    return certificate, key
 
 
 def _builder(

@@ -1,0 +1,91 @@
+"""Try a site's way to its coordinator, and say in plain words why it fails."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+#: Flower refuses a node whose signed time differs by more.
+LARGEST_SKEW = timedelta(minutes=5)
+TIMEOUT = 10.0
+
+
+def fault(superlink: str, authorities: Path, now: Callable[[], datetime]) -> str:
+    """What stands between a site and its coordinator; empty when nothing does.
+
+    Parameters
+    ----------
+    superlink : str
+        ``HOST:PORT``.
+    authorities : Path
+        Certificates to trust, PEM.
+    now : callable
+        This machine's clock, UTC.
+    """
+    host, _, port = superlink.rpartition(":")
+    try:
+        context = ssl.create_default_context(cafile=str(authorities))
+    except (OSError, ssl.SSLError) as error:
+        return f"the authorities' certificates in {authorities} cannot be read: {error}"
+    connection = http.client.HTTPSConnection(
+        host.strip("[]"), int(port), timeout=TIMEOUT, context=context
+    )
+    with closing(connection):
+        try:
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+        except ssl.SSLCertVerificationError as error:
+            return _certificate_fault(error)
+        except (OSError, http.client.HTTPException) as error:
+            return f"{superlink} cannot be reached: {error}"
+        return clock_fault(answer.headers.get("Date"), now())
+
+
+def _certificate_fault(error: ssl.SSLCertVerificationError) -> str:
+    reason = error.verify_message
+    if "expired" in reason:
+        return "the coordinator's certificate has expired; its operator runs `federation rotate`"
+    if "not yet valid" in reason:
+        return "the coordinator's certificate is not valid yet; compare both machines' clocks"
+    if "mismatch" in reason or "not valid for" in reason:
+        return f"the coordinator's certificate is for another name: {reason}"
+    return (
+        f"the certificate shown is not of this federation's authority ({reason}): "
+        "a foreign or self-signed one, or an authority changed without `site trust`"
+    )
+
+
+def clock_fault(shown: str | None, now: datetime) -> str:
+    """Whether this clock is too far from the coordinator's for Flower's signed times.
+
+    Parameters
+    ----------
+    shown : str or None
+        The ``Date`` header of the coordinator's answer.
+    now : datetime
+        This machine's time, UTC.
+
+    Returns
+    -------
+    str
+        Empty when the clocks agree or the coordinator does not tell.
+    """
+    if shown is None:
+        return ""
+    try:
+        difference = now - parsedate_to_datetime(shown).astimezone(UTC)
+    except ValueError:
+        return ""
+    if abs(difference) < LARGEST_SKEW:
+        return ""
+    way = "ahead of" if difference > timedelta(0) else "behind"
+    seconds = abs(difference.total_seconds())
+    return (
+        f"this machine's clock is {seconds:.0f} s {way} the coordinator's; a site is accepted "
+        f"within {LARGEST_SKEW.total_seconds():.0f} s: synchronise the clocks (NTP)"
+    )

@@ -1,0 +1,235 @@
+"""The coordinator's folder of a federation."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedrisk import __version__
+from fedrisk.errors import FederationError, HomeError
+from fedrisk.federation.provisioning.certificates import (
+    make_authority,
+    make_server_certificate,
+    read_certificate,
+)
+from fedrisk.federation.provisioning.documents import (
+    FORMAT,
+    JoinBundle,
+    JoinRequest,
+    TrustUpdate,
+    write_whole,
+)
+from fedrisk.federation.provisioning.folders import (
+    hold_folder,
+    read_settings_file,
+    to_toml,
+    wrong_keys,
+)
+from fedrisk.federation.provisioning.keys import make_signing_pair
+from fedrisk.federation.provisioning.members import Members, MembersFile
+
+
+class FederationSettings(BaseModel):
+    """``federation.toml``; unknown keys are errors.
+
+    Attributes
+    ----------
+    id : str
+        Of this federation, in every document.
+    hosts : tuple of str
+        Names and addresses of the coordinator; sites connect to the first one.
+    listen : str
+        Address to listen on.
+    port : int
+        The one port that sites need.
+    health_port : int
+        Loopback port for probes; 0 takes a free one.
+    home : str
+        Where runs and models go, relative to the folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    id: str
+    hosts: tuple[str, ...] = Field(min_length=1)
+    listen: str = "0.0.0.0"  # noqa: S104 sites come from other machines; TLS and keys are required
+    port: int = Field(default=9092, ge=1, le=65_535)
+    health_port: int = Field(default=0, ge=0, le=65_535)
+    home: str = "home"
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Paths and steps of one federation's coordinator.
+
+    Attributes
+    ----------
+    folder : Path
+    settings : FederationSettings
+    """
+
+    folder: Path
+    settings: FederationSettings
+
+    @classmethod
+    def create(cls, folder: Path, settings: FederationSettings, now: datetime) -> Federation:
+        """Make authority, server certificate, countersigning key and settings.
+
+        Raises
+        ------
+        HomeError
+            When the folder holds something already.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise HomeError(f"{folder} exists and is not empty", hint="choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        make_authority(folder, now)
+        make_server_certificate(folder, settings.hosts, now)
+        make_signing_pair(folder, "coordinator")
+        made = cls(folder, settings)
+        Members().write(made.members.path)
+        write_whole(folder / "federation.toml", to_toml(settings.model_dump()))
+        return made
+
+    @classmethod
+    def open(cls, folder: Path) -> Federation:
+        """Open a folder that `create` made.
+
+        Raises
+        ------
+        HomeError
+            When it is none, damaged, or of a newer format.
+        FederationError
+            When a certificate is missing.
+        """
+        made = cls(folder, read_settings_file(folder / "federation.toml", FederationSettings))
+        for name in ("ca.crt", "server.crt"):
+            read_certificate(folder / name)
+        return made
+
+    @property
+    def members(self) -> MembersFile:
+        return MembersFile(self.folder / "sites.json")
+
+    @property
+    def home(self) -> Path:
+        return (self.folder / self.settings.home).resolve()
+
+    @property
+    def loopback(self) -> Path:
+        """Certificates by which the coordinator's own processes reach SuperLink."""
+        return self.folder / "loopback"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "superlink.db"
+
+    @property
+    def superlink(self) -> str:
+        """Where sites connect."""
+        host = self.settings.hosts[0]
+        return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
+
+    def invite(self, site: str, now: datetime) -> JoinBundle:
+        """Write a site's name down and give its join bundle."""
+        with self.members.changing() as members:
+            members.read().invite(site, now).write(members.path)
+        return JoinBundle(
+            federation=self.settings.id,
+            site=site,
+            superlink=self.superlink,
+            authorities=self.authorities(),
+            coordinator_key=self.public_key(),
+            version=__version__,
+        )
+
+    def check_request(self, site: str, request: JoinRequest) -> JoinRequest:
+        """The request, when it is this federation's and this site's, with sound keys."""
+        if request.federation != self.settings.id:
+            raise FederationError(f"the request is for another federation: {request.federation}")
+        if request.site != site:
+            raise FederationError(f"the request is of site {request.site!r}, not {site!r}")
+        return request.checked()
+
+    def approve(self, site: str, request: JoinRequest, now: datetime) -> None:
+        """Take the keys of a request whose fingerprint a person has compared."""
+        checked = self.check_request(site, request)
+        with self.members.changing() as members:
+            members.read().approve(site, checked, now).write(members.path)
+
+    def remove(self, site: str, now: datetime) -> None:
+        """Refuse a site from now on."""
+        with self.members.changing() as members:
+            members.read().remove(site, now).write(members.path)
+
+    def public_key(self) -> str:
+        """The coordinator's Ed25519 public key."""
+        return (self.folder / "coordinator.pub").read_text(encoding="utf-8").strip()
+
+    def authorities(self) -> str:
+        """Certificates that sites trust, PEM: during a change of authority, both."""
+        parts = [self.folder / "ca.crt", self.folder / "next" / "ca.crt"]
+        return "".join(part.read_text(encoding="utf-8") for part in parts if part.exists())
+
+    def renew_server(self, now: datetime) -> None:
+        """Make a new server certificate, by the same authority, for the hosts of the settings."""
+        make_server_certificate(self.folder, self.settings.hosts, now)
+
+    def begin_authority(self, now: datetime) -> TrustUpdate:
+        """Make the next authority; sites trust it beside the old one once they took the update."""
+        following = self.folder / "next"
+        if not (following / "ca.crt").exists():
+            make_authority(following, now)
+        update = TrustUpdate(
+            federation=self.settings.id,
+            authorities=self.authorities(),
+            issued=now.isoformat(timespec="seconds"),
+        )
+        return update.signed_by(self.folder / "coordinator.key")
+
+    def finish_authority(self, now: datetime) -> None:
+        """Let the next authority take the old one's place and sign a server certificate.
+
+        Raises
+        ------
+        FederationError
+            When no change of authority was begun.
+        """
+        following = self.folder / "next"
+        if not (following / "ca.crt").exists():
+            raise FederationError(
+                "no change of authority was begun",
+                hint="first `fedrisk federation rotate --authority`, then each site `site trust`",
+            )
+        for name in ("ca.key", "ca.crt"):
+            (following / name).replace(self.folder / name)
+        following.rmdir()
+        self.renew_server(now)
+
+    @contextmanager
+    def running_alone(self) -> Iterator[None]:
+        """Hold the folder's lock; HomeError when another process runs this federation."""
+        with hold_folder(self.folder, "this federation"):
+            yield
+
+
+def new_settings(hosts: Sequence[str], port: int, **others: Any) -> FederationSettings:
+    """Settings of a new federation, with an id of its own.
+
+    Raises
+    ------
+    FederationError
+        When a value does not fit.
+    """
+    try:
+        return FederationSettings(id=secrets.token_hex(8), hosts=tuple(hosts), port=port, **others)
+    except ValidationError as error:
+        raise FederationError(f"settings: {wrong_keys(error)}") from None

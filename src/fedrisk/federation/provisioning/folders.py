@@ -1,0 +1,83 @@
+"""Folders of coordinator and site: strict settings, and one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fedrisk.errors import HomeError
+from fedrisk.federation.provisioning.documents import check_format
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@contextmanager
+def hold_folder(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder's lock.
+
+    Raises
+    ------
+    HomeError
+        When another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise HomeError(
+                f"another process runs {what} ({folder})", hint="stop it first, or wait for it"
+            ) from None
+        yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process runs what is in this folder."""
+    try:
+        with hold_folder(folder, ""):
+            return False
+    except HomeError:
+        return True
+
+
+def read_settings_file(path: Path, model: type[Model]) -> Model:
+    """Read a settings file strictly.
+
+    Raises
+    ------
+    HomeError
+        When it is missing, damaged, has an unknown key, or is of a newer format.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HomeError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="`fedrisk federation init` makes a coordinator's folder, `site init` a site's",
+        ) from None
+    except ValueError as error:
+        raise HomeError(f"{path} is not TOML: {error}") from None
+    check_format(path, found)
+    try:
+        return model.model_validate(found)
+    except ValidationError as error:
+        raise HomeError(f"{path}: {wrong_keys(error)}") from None
+
+
+def wrong_keys(error: ValidationError) -> str:
+    """Every key that is wrong, and why, in one line."""
+    return "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """Flat settings as TOML: strings, numbers and lists are written as in JSON."""
+    return "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()
+    )
