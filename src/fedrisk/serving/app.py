@@ -17,6 +17,7 @@ from fedrisk import __version__
 from fedrisk.home import Home
 from fedrisk.serving import describe
 from fedrisk.serving.champion import Champion, Clock, now
+from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
 from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
@@ -75,7 +76,14 @@ def create_app(
         with suppress(asyncio.CancelledError):
             await watching
 
-    app = RiskAPI(champion, title="fedrisk", version=__version__, lifespan=lifespan)
+    app = RiskAPI(
+        champion,
+        title="fedrisk",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_middleware(Envelope, failed=metrics.failed)
     app.add_exception_handler(HTTPException, _http_error)
     app.router.routes += [
@@ -83,6 +91,7 @@ def create_app(
         Route(BATCH, PredictBatch(champion, metrics, limits), methods=["POST"]),
     ]
     _add_operations(app, champion, metrics)
+    add_documentation(app)
     return app
 
 
