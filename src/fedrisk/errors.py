@@ -10,6 +10,7 @@
     ├── FederationError                6   502   a run that could not be finished
     │   ├── SiteRefusedError           6   502   a site answered with a refusal and its reason
     │   ├── QuorumError                6   504   too few sites answered in time
+    │   ├── SupersededError            6   409   another process has taken this run up
     │   └── ConvergenceError           6   500   the fit has no finite, unique solution
     ├── EgressError                    7   403   a reply its site's gate does not let out
     │   ├── DisclosureError            7   403   a question that its site's policy does not answer
@@ -147,6 +148,12 @@ class QuorumError(FederationError):
     """Too few sites answered in time."""
 
     http_status = 504
+
+
+class SupersededError(FederationError):
+    """Another process has taken this run up; the older one may write nothing more of it."""
+
+    http_status = 409
 
 
 class ConvergenceError(FederationError):

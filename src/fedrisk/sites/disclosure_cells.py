@@ -1,0 +1,263 @@
+"""Small cells: training rows in groups of fewer than k are recoded, small bins are merged.
+
+Every step is deterministic and works on one site's rows or counts alone, so that what leaves still
+adds up across sites. Recoding comes before any sum is made, so that the summary, the fit and the
+site's own counts agree, and no difference between them gives a small group away.
+
+Recoding is local suppression to k-anonymity over pairs of categorical values (Hundepool et al.,
+Statistical Disclosure Control, Wiley 2012, chapter 3): a value is replaced by the site's most
+frequent one of that feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedrisk.models.bins import feature_edges, logit_edges
+from fedrisk.models.metrics import EvaluationSums
+from fedrisk.models.summary import FeatureSummary, SiteCounts, split_by_feature, summary_dimensions
+from fedrisk.study import CategoryFeature, Study
+from fedrisk.study.records import BoolArray, Columns, FloatArray, total
+
+#: Recoding moves rows to the most frequent value alone and ends by itself; a guard against a fault.
+PASSES = 100
+
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Recoded:
+    """Training columns without small groups.
+
+    Attributes
+    ----------
+    columns : mapping of feature name to (rows,) array
+    changed : int
+        Values that were recoded.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+    changed: int
+
+
+def categorical_codes(study: Study, columns: Columns) -> dict[str, Codes]:
+    """What a design matrix makes indicators of: levels, and missing or not, as codes from 0 on."""
+    codes: dict[str, Codes] = {}
+    for feature in study.features:
+        values = columns[feature.name]
+        if isinstance(feature, CategoryFeature):
+            codes[feature.name] = np.where(values < 0, len(feature.levels), values).astype(np.int64)
+        elif feature.missing == "allow":
+            codes[feature.name] = np.isnan(values).astype(np.int64)
+    return codes
+
+
+def smallest_group(study: Study, columns: Columns) -> int:
+    """Rows of the smallest group that is not empty, over values and pairs; 0 without any row."""
+    codes = categorical_codes(study, columns)
+    smallest = [n for n in _alone(study, columns) if n]
+    if codes:
+        counts, _, _ = _pair_counts(codes)
+        smallest += counts[counts > 0].astype(int).tolist()
+    return min(smallest, default=0)
+
+
+def _alone(study: Study, columns: Columns) -> list[int]:
+    """Of every number, how many present values differ from its most frequent one."""
+    found = []
+    for feature in study.numbers:
+        values = columns[feature.name]
+        _, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        found.append(int(counts.sum() - counts.max()) if len(counts) else 0)
+    return found
+
+
+def recode(study: Study, columns: Columns, least: int) -> Recoded:
+    """Recode training rows until every value, and every pair of values, has 0 or ``least`` rows.
+
+    A number that is missing (or present) in fewer rows gets the site's own median (or is taken as
+    missing everywhere); a number from which fewer rows differ than ``least`` becomes constant.
+    """
+    own = {name: values.copy() for name, values in columns.items()}
+    before = {name: values.copy() for name, values in columns.items()}
+    for _ in range(PASSES if least > 1 else 0):
+        if not (_recode_numbers(study, own, least) | _recode_pairs(study, own, least)):
+            break
+    changed = sum(
+        int(np.sum(~((own[n] == before[n]) | ((own[n] != own[n]) & (before[n] != before[n])))))
+        for n in own
+    )
+    return Recoded(own, changed)
+
+
+def _recode_numbers(study: Study, columns: dict[str, NDArray[Any]], least: int) -> bool:
+    moved = False
+    for feature in study.numbers:
+        values = columns[feature.name]
+        present = ~np.isnan(values)
+        if 0 < present.sum() < least:
+            values[:] = np.nan
+            moved = True
+            continue
+        distinct, counts = np.unique(values[present], return_counts=True)
+        if len(counts) and 0 < counts.sum() - counts.max() < least:
+            values[present] = distinct[np.argmax(counts)]
+            moved = True
+    return moved
+
+
+def _recode_pairs(study: Study, columns: dict[str, NDArray[Any]], least: int) -> bool:
+    codes = categorical_codes(study, columns)
+    if not codes:
+        return False
+    counts, owners, table = _pair_counts(codes)
+    small = np.argwhere(np.triu((counts > 0) & (counts < least)))
+    moved = False
+    for first, second in small:
+        ways = sorted((first, second), key=lambda at: (counts[at, at], at))
+        rows = table[first] & table[second]
+        for way in ways:
+            if _move(study, columns, str(owners[way]), rows):
+                moved = True
+                break
+    return moved
+
+
+def _move(study: Study, columns: dict[str, NDArray[Any]], name: str, rows: BoolArray) -> bool:
+    """Give rows their feature's most frequent value; whether any had another one."""
+    values = columns[name]
+    feature = next(f for f in study.features if f.name == name)
+    if isinstance(feature, CategoryFeature):
+        seen = np.bincount(values + 1)
+        target = int(np.argmax(seen)) - 1
+        differs = rows & (values != target)
+        values[differs] = target
+        return bool(differs.any())
+    missing = np.isnan(values)
+    if missing.sum() * 2 >= len(values):
+        differs, fill = rows & ~missing, np.nan
+    else:
+        differs, fill = rows & missing, float(np.median(values[~missing]))
+    values[differs] = fill
+    return bool(differs.any())
+
+
+def _pair_counts(codes: Mapping[str, Codes]) -> tuple[FloatArray, NDArray[np.str_], BoolArray]:
+    """Rows with both values, for every value and pair of values of different features.
+
+    Returns
+    -------
+    counts : (values, values) array
+        The diagonal counts single values; pairs of one feature's values are zero.
+    owners : (values,) array
+        The feature of each value.
+    table : (values, rows) array of bool
+    """
+    owners = [name for name, values in codes.items() for _ in np.unique(values)]
+    table = np.array(
+        [values == value for values in codes.values() for value in np.unique(values)], bool
+    ).reshape(len(owners), -1)
+    weights = table.astype(np.float32)
+    return (weights @ weights.T).astype(np.float64), np.array(owners), table
+
+
+def merge_bins(counts: FloatArray, least: int) -> FloatArray:
+    """Merge neighbouring bins from low to high until every bin holds 0 or ``least`` rows.
+
+    A group's rows stand in its fullest bin where that one alone holds enough, else in its middle
+    bin, which tells nothing about where in the group they are. What remains at the upper end joins
+    the last group; fewer than ``least`` rows altogether are withheld.
+
+    >>> merge_bins(np.array([0.0, 2.0, 2.0, 9.0, 1.0]), 3).tolist()
+    [0.0, 4.0, 0.0, 10.0, 0.0]
+    """
+    merged = np.zeros_like(counts)
+    for first, last in _groups(counts, least):
+        held = counts[first:last]
+        fullest = int(np.argmax(held))
+        place = fullest if held[fullest] >= least else (last - first - 1) // 2
+        merged[first + place] = held.sum()
+    return merged
+
+
+def _groups(counts: FloatArray, least: int) -> list[tuple[int, int]]:
+    """Half-open ranges that tile the bins, each with ``least`` rows or more."""
+    if counts.sum() < least or not counts.any():
+        return []
+    ends, held = [], 0.0
+    for place in np.flatnonzero(counts):
+        held += counts[place]
+        if held >= least:
+            ends.append(int(place) + 1)
+            held = 0.0
+    ends[-1] = len(counts)
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def hide_small_bins(study: Study, summary: FeatureSummary, least: int) -> FeatureSummary:
+    """The summary with merged bins; its other fields are sums over recoded rows."""
+    lengths = [len(feature_edges(feature)) + 1 for feature in study.numbers]
+    pieces = [merge_bins(piece, least) for piece in split_by_feature(summary.bins, lengths)]
+    bins = np.concatenate(pieces) if pieces else np.zeros(summary_dimensions(study)["bins"])
+    return replace(summary, bins=bins)
+
+
+def hide_small_counts(counts: SiteCounts, least: int, *, test: bool) -> SiteCounts:
+    """Counts of fewer than ``least`` rows as zero, and the total without them.
+
+    The total is what the others add up to, so that no subtraction brings a small count back.
+
+    Parameters
+    ----------
+    counts : SiteCounts
+    least : int
+    test : bool
+        Whether the test rows are enough to be told about; zero rows and events otherwise.
+    """
+
+    def shown(value: FloatArray) -> FloatArray:
+        return np.where(value < least, 0.0, value)
+
+    unlabelled, immature = shown(counts.unlabelled), shown(counts.immature)
+    tested = float(counts.test) if test else 0.0
+    usable = float(counts.train) + tested
+    return replace(
+        counts,
+        rows=total(usable + float(unlabelled + immature)),
+        test=total(tested),
+        test_events=total(float(counts.test_events) if test else 0.0),
+        unlabelled=unlabelled,
+        immature=immature,
+        treated=_hide_minority(float(counts.treated), usable, least),
+        implausible=shown(counts.implausible),
+    )
+
+
+def _hide_minority(part: float, whole: float, least: int) -> FloatArray:
+    """Zero for a small part; the whole where what is left of it would be small."""
+    if part < least:
+        return total(0.0)
+    return total(whole if whole - part < least else part)
+
+
+def hide_small_score_bins(sums: EvaluationSums, least: int) -> EvaluationSums:
+    """Merge score bins to ``least`` rows; a group stands in the bin of its own mean score."""
+    bins = {name: np.zeros_like(sums.bin_rows) for name in ("bin_events", "bin_rows", "bin_logits")}
+    for first, last in _groups(sums.bin_rows, least):
+        held = {name: float(getattr(sums, name)[first:last].sum()) for name in bins}
+        mean = held["bin_logits"] / held["bin_rows"]
+        place = int(np.searchsorted(logit_edges(), mean, side="right"))
+        place = min(max(place, first), last - 1)
+        for name, value in held.items():
+            bins[name][place] = value
+    return replace(sums, **bins)
+
+
+def withheld(sums: EvaluationSums) -> EvaluationSums:
+    """An evaluation that says nothing, and adds nothing to the federation's."""
+    return EvaluationSums(**{name: np.zeros_like(value) for name, value in sums.arrays().items()})

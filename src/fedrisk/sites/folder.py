@@ -1,0 +1,173 @@
+"""What a site's folder holds for the client app: policy, signing key, approvals, log, ledger.
+
+::
+
+    site.toml         the site's name, its rows, the coordinator's key that countersigns
+    policy.toml       what the site answers
+    signing.key       Ed25519, signs the log's head
+    approvals.json    studies that a person approved
+    egress/           the log of what left
+    ledger.db         questions a study and day, cohorts
+
+`fedrisk site init` makes the folder (`fedrisk.federation.provisioning.site`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedrisk.errors import DisclosureError, SiteFolderError
+from fedrisk.sites.approvals import read_approvals
+from fedrisk.sites.cohort import Cohort
+from fedrisk.sites.egress_heads import read_private
+from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.ledger import Ledger, fingerprint, row_digests
+from fedrisk.sites.policy import Policy, explain, load_policy, read_toml
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+class SiteIdentity(BaseModel):
+    """The part of ``site.toml`` that answering needs; provisioning checks the other keys.
+
+    Attributes
+    ----------
+    site : str
+        The site's name in the federation.
+    data : Path
+        Its rows; relative paths start at the folder.
+    coordinator_key : str
+        Ed25519 public key (OpenSSH) that countersigns; empty where receipts are ignored.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    site: str = Field(min_length=1)
+    data: Path
+    coordinator_key: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """An opened folder.
+
+    Attributes
+    ----------
+    folder : Path
+    identity : SiteIdentity
+    policy : Policy
+    key : Ed25519PrivateKey
+        Signs the log's head.
+    log : EgressLog
+    ledger : Ledger
+    """
+
+    folder: Path
+    identity: SiteIdentity
+    policy: Policy
+    key: Ed25519PrivateKey
+    log: EgressLog
+    ledger: Ledger
+
+    @property
+    def data(self) -> Path:
+        """The site's rows."""
+        return self.folder / self.identity.data
+
+    @property
+    def approvals(self) -> Path:
+        """Where approvals are kept."""
+        return self.folder / "approvals.json"
+
+    def check_log(self) -> int:
+        """Check the log, as before a start; how many entries it has.
+
+        Raises
+        ------
+        TamperedLogError
+            Naming the first entry that is off.
+        """
+        return len(self.log.entries())
+
+    def check_approved(self, study_hash: str) -> None:
+        """Raise DisclosureError unless a person approved this study."""
+        if not self.policy.approved_studies_only:
+            return
+        if all(entry.study != study_hash for entry in read_approvals(self.approvals)):
+            raise DisclosureError(
+                f"study {study_hash[:12]} is not approved at this site (rule: approved study)",
+                hint="the site's operator reads it, then `fedrisk site approve STUDY.toml`",
+            )
+
+    def charge(self, study: str, run: str, kind: str, question: str, cost: int, now: str) -> None:
+        """Count a question; raise DisclosureError beyond the day's limit for its study."""
+        limit = self.policy.queries_per_day
+        if not self.ledger.charge(study, run, kind, question, cost, now, limit):
+            raise DisclosureError(
+                f"more than {limit:g} parameter vectors asked about this study today "
+                "(rule: questions a day)",
+                hint="ask again tomorrow (UTC), or raise `queries_per_day` in policy.toml",
+            )
+
+    def freeze(self, cohort: Cohort, run: str, now: datetime) -> None:
+        """Bind a run to its cohort, and keep cohorts apart that differ by too few rows.
+
+        Raises
+        ------
+        DisclosureError
+            When rows changed in the middle of the run, or since another run, but only a few.
+        """
+        study, policy = cohort.study.hash, self.policy
+        if not policy.frozen_cohort and not policy.cohort_difference:
+            return
+        digests = row_digests(cohort, self.cohort_key)
+        if policy.frozen_cohort and not self.ledger.freeze(run, study, fingerprint(digests)):
+            raise DisclosureError(
+                "the rows changed since this run began (rule: frozen cohort)",
+                hint="start a new run; replace a site's file only between runs",
+            )
+        least, time = policy.cohort_difference, now.isoformat(timespec="microseconds")
+        if not self.ledger.admit(study, digests, self._since(study), least, time):
+            raise DisclosureError(
+                f"the rows differ from an earlier run's by fewer than {least} "
+                "(rule: cohort difference)",
+                hint="wait for more rows, or approve the study anew: `fedrisk site approve`",
+            )
+
+    @property
+    def cohort_key(self) -> bytes:
+        """Key of the ledger's row digests, derived from the signing key."""
+        return hashlib.sha256(b"fedrisk cohort 1\n" + self.key.private_bytes_raw()).digest()
+
+    def _since(self, study_hash: str) -> str:
+        """Since when cohorts count: the newest approval after the first, which is a second look."""
+        times = [
+            entry.time for entry in read_approvals(self.approvals) if entry.study == study_hash
+        ]
+        return max(times) if len(times) > 1 else ""
+
+
+def open_site(folder: Path) -> Site:
+    """Open a site's folder.
+
+    Raises
+    ------
+    SiteFolderError
+        When a file is missing, or holds an unknown key or a value that does not fit.
+    """
+    path = folder / "site.toml"
+    try:
+        identity = SiteIdentity.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise SiteFolderError(f"{path}: {explain(error, 'site')}") from None
+    key = read_private(folder / "signing.key")
+    log = EgressLog(folder / "egress", identity.site, key, identity.coordinator_key)
+    policy = load_policy(folder / "policy.toml")
+    return Site(folder, identity, policy, key, log, Ledger(folder / "ledger.db"))

@@ -1,0 +1,180 @@
+"""What a site answers: `policy.toml`, read strictly, with safe defaults.
+
+A key that a file leaves out has its safe default; a key that does not exist is an error. Infinity
+(``inf`` in TOML) for a bound, and zero for a minimum, switch a rule off.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedrisk.errors import SiteFolderError
+
+INFINITY = float("inf")
+
+
+class Policy(BaseModel):
+    """Bounds on what leaves a site; every attribute is a key of `policy.toml`.
+
+    Attributes
+    ----------
+    approved_studies_only : bool
+        Answer only studies that a person approved, by hash.
+    models, queries : tuple of str
+        Kinds of model and of question that are answered.
+    intercept, coefficient, linear_predictor : float
+        Largest absolute values at which sums are computed: of the intercept, of a coefficient for
+        one standard deviation, and of the log-odds of any of the site's rows.
+    effective_rows : float
+        Least effective sample size, (sum of w)^2 / sum of w^2 (Kish, Survey Sampling, 1965), of
+        the weights behind every sum over rows.
+    contributors : int
+        Least number of rows behind every entry: a level, a missing value, a pair of these, a bin.
+    parameters_per_row : float
+        Most parameters for one training row (DataSHIELD's ``nfilter.glm``).
+    candidates : int
+        Most parameter vectors in one question.
+    smallest_share : float
+        The site's rows are at least this share of all that a design matrix can be made of.
+    test_rows, test_events : int
+        Least test rows, and events and others among them, for an evaluation; with fewer the site
+        takes no part in it.
+    local_steps : int
+        Most gradient steps in one question.
+    queries_per_day : float
+        Most parameter vectors (a question without any counts as one) a study and day (UTC).
+    frozen_cohort : bool
+        Rows that change in the middle of a run end it.
+    cohort_difference : int
+        Least rows by which two cohorts that were asked about may differ, unless they are the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    approved_studies_only: bool = True
+    models: tuple[str, ...] = ("logistic",)
+    queries: tuple[str, ...] = ("summary", "newton", "descent", "evaluation")
+    intercept: float = Field(default=15.0, gt=0)
+    coefficient: float = Field(default=5.0, gt=0)
+    linear_predictor: float = Field(default=20.0, gt=0)
+    effective_rows: float = Field(default=50.0, ge=0)
+    contributors: int = Field(default=10, ge=0)
+    parameters_per_row: float = Field(default=0.33, gt=0)
+    candidates: float = Field(default=8, ge=1)
+    smallest_share: float = Field(default=0.001, ge=0, le=1)
+    test_rows: int = Field(default=50, ge=0)
+    test_events: int = Field(default=10, ge=0)
+    local_steps: float = Field(default=100, ge=1)
+    queries_per_day: float = Field(default=100, gt=0)
+    frozen_cohort: bool = True
+    cohort_difference: int = Field(default=10, ge=0)
+
+
+#: Of files that belong to whoever asks: nothing is refused, nothing is counted.
+OPEN = Policy(
+    approved_studies_only=False,
+    intercept=INFINITY,
+    coefficient=INFINITY,
+    linear_predictor=INFINITY,
+    effective_rows=0,
+    contributors=0,
+    parameters_per_row=INFINITY,
+    candidates=INFINITY,
+    smallest_share=0,
+    test_rows=0,
+    test_events=0,
+    local_steps=INFINITY,
+    queries_per_day=INFINITY,
+    frozen_cohort=False,
+    cohort_difference=0,
+)
+
+#: What `write_policy` says about each key.
+_COMMENTS = {
+    "approved_studies_only": "answer only studies approved with `fedrisk site approve STUDY.toml`",
+    "models": "kinds of model that are fitted here",
+    "queries": "kinds of question that are answered",
+    "intercept": "largest |intercept| that sums are computed at, in log-odds",
+    "coefficient": "largest |coefficient|, in log-odds for one standard deviation",
+    "linear_predictor": "largest |log-odds| that a question may give any row here",
+    "effective_rows": "least effective sample size behind every sum",
+    "contributors": "least rows behind every level, missing value, pair of these, and bin",
+    "parameters_per_row": "most parameters for one training row",
+    "candidates": "most parameter vectors in one question",
+    "smallest_share": "these rows are at least this share of the federation's",
+    "test_rows": "least test rows for an evaluation",
+    "test_events": "least events, and least others, among them",
+    "local_steps": "most gradient steps in one question",
+    "queries_per_day": "most parameter vectors a study and day (UTC)",
+    "frozen_cohort": "refuse when the rows change in the middle of a run",
+    "cohort_difference": "two cohorts asked about are the same or differ by this many rows",
+}
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy.
+
+    Raises
+    ------
+    SiteFolderError
+        When the file is missing, is not TOML, or has an unknown key or a value out of range.
+    """
+    document = read_toml(path)
+    try:
+        return Policy.model_validate(document)
+    except ValidationError as error:
+        raise SiteFolderError(
+            f"{path}: {explain(error, 'policy')}", hint="docs/policy.md lists every key"
+        ) from None
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """Read a TOML file of a site's folder.
+
+    Raises
+    ------
+    SiteFolderError
+        When it cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SiteFolderError(
+            f"{path}: no such file", hint="`fedrisk site init` writes it"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteFolderError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SiteFolderError(f"{path}: not valid TOML: {error}") from None
+
+
+def explain(error: ValidationError, what: str) -> str:
+    """Every key that is wrong, and why, in one line."""
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"]) or what
+        message = re.sub(r"^Value error, ", "", problem["msg"])
+        if problem["type"] == "extra_forbidden":
+            message = f"is not a key that a {what} has"
+        lines.append(f"{place}: {message}")
+    return "; ".join(lines)
+
+
+def write_policy(path: Path, policy: Policy | None = None) -> None:
+    """Write a policy with a comment for every key; the safe defaults unless another is given."""
+    lines = ["# What this site answers. Unknown keys are errors; docs/policy.md explains each.", ""]
+    for name, value in (policy or Policy()).model_dump(mode="python").items():
+        lines.append(f"{name} = {_toml(value)}  # {_COMMENTS[name]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
