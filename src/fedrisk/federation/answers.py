@@ -57,6 +57,9 @@ def _newton(cohort: Cohort, query: Query) -> list[Record]:
 
 
 def _descent(cohort: Cohort, query: Query) -> list[Record]:
+    missing = {"local-steps", "learning-rate", "ridge"} - set(query.options)
+    if missing:
+        raise FederationError(f"options are missing: {', '.join(sorted(missing))}")
     matrix, events = _design(cohort, query, test=False)
     update = descend(
         matrix,

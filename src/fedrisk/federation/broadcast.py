@@ -1,15 +1,19 @@
-"""Ask every site and collect the answers, with a deadline for everything."""
+"""Ask every site and collect the answers: a deadline for everything, a quorum for every message."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedrisk.errors import EgressError, FederationError, QuorumError, SiteRefusedError
+from fedrisk.errors import EgressError, SiteRefusedError
+from fedrisk.federation.collection import Collection
+from fedrisk.federation.membership import Roster
+from fedrisk.federation.plausibility import Known, check_reply
 from fedrisk.federation.query import MESSAGE_TYPES, Query, Reply
 from fedrisk.study.training import RoundRecord, TrainingRequest
 
@@ -29,13 +33,17 @@ class Broadcast:
     grid : Grid
         Flower's transport: deployed, simulated or in memory.
     request : TrainingRequest
-        Names the sites that must answer and the deadline in seconds.
+        Names the sites, the quorum, and the deadline of every message in seconds.
     poll_seconds : float
         How often to look for replies.
     watch : callable
-        Called with each finished round.
+        Called with each finished round by `announce`.
     rounds : list of RoundRecord
         What has happened so far.
+    known : Known
+        What the sites said at the summary; later answers must agree with it.
+    roster : Roster
+        Who takes part still.
     """
 
     grid: Grid
@@ -43,141 +51,112 @@ class Broadcast:
     poll_seconds: float = 0.2
     watch: Watcher = ignore
     rounds: list[RoundRecord] = field(default_factory=list)
-    _nodes: tuple[int, ...] = ()
+    known: Known = field(default_factory=Known)
+    roster: Roster = field(init=False)
+    _announced: int = 0
 
-    def nodes(self) -> tuple[int, ...]:
-        """Node ids of the sites, waiting for as many as the request names.
+    def __post_init__(self) -> None:
+        self.roster = Roster.of(self.request.sites, self.request.quorum)
 
-        Raises
-        ------
-        QuorumError
-            When fewer have connected at the deadline.
-        """
-        wanted = max(len(self.request.sites), 1)
-        deadline = time.monotonic() + self.request.deadline
-        while len(self._nodes) < wanted:
-            self._nodes = tuple(sorted(self.grid.get_node_ids()))
-            if len(self._nodes) >= wanted:
-                break
-            if time.monotonic() > deadline:
-                raise QuorumError(
-                    f"{len(self._nodes)} of {wanted} sites connected within "
-                    f"{self.request.deadline:g} s",
-                    hint="look at the logs of the sites that are missing",
-                )
-            time.sleep(self.poll_seconds)
-        return self._nodes
+    def ask(self, query: Query, content: RecordDict | None = None) -> list[Reply]:
+        """Send a query to every site and return the plausible replies in the order of their names.
 
-    def ask(self, query: Query) -> list[Reply]:
-        """Send a query to every site and return their replies in the order of their names.
+        Who does not answer well is dropped from the run, as the round's record tells.
+
+        Parameters
+        ----------
+        query : Query
+        content : RecordDict, optional
+            The same question in the words of a Flower strategy, instead of the query's own.
 
         Raises
         ------
         QuorumError
-            When a site has not answered at the deadline.
+            When fewer sites than the quorum are left, naming who is missing and why.
         SiteRefusedError
-            When a site refuses, with its reason.
+            The same, where all that are missing refused.
         """
-        messages = [
-            Message(
-                query.content(),
-                dst_node_id=node,
-                message_type=MESSAGE_TYPES[query.kind],
-                group_id=str(len(self.rounds) + 1),
-            )
-            for node in self.nodes()
-        ]
-        return self.exchange(query.kind, messages)
+        started, sent = time.monotonic(), query.content() if content is None else content
+        number = len(self.rounds) + 1
 
-    def exchange(self, kind: str, messages: Sequence[Message]) -> list[Reply]:
-        """Send messages that are ready made, such as a Flower strategy's; else as `ask`."""
-        return [read_reply(message) for message in self.exchange_raw(kind, messages)]
+        def make(node: int, seconds: float) -> Message:
+            kind = MESSAGE_TYPES[query.kind]
+            return Message(sent, node, kind, ttl=seconds, group_id=str(number))
 
-    def exchange_raw(self, kind: str, messages: Sequence[Message]) -> list[Message]:
-        """Send messages and return Flower's replies, checked, in the order of the sites' names."""
-        started = time.monotonic()
-        replies = self._collect(messages)
-        by_site = sorted(replies, key=lambda message: read_reply(message).site)
-        answers = [read_reply(message) for message in by_site]
-        self._check_names([reply.site for reply in answers])
-        self._note(
+        def judge(message: Message) -> Reply:
+            reply = read_reply(message, self.request.study.hash)
+            check_reply(reply, query, self.known)
+            return reply
+
+        deadline = self.request.deadline
+        asked = Collection(self.grid, self.roster, make, judge, deadline, self.poll_seconds)
+        asked.run()
+        dropped = self.roster.close(set(asked.replies), asked.faults)
+        replies = [asked.replies[site] for site in sorted(asked.replies)]
+        self.rounds.append(
             RoundRecord(
-                number=len(self.rounds) + 1,
-                kind=kind,
+                number=number,
+                kind=query.kind,
                 seconds=time.monotonic() - started,
-                bytes_out=sum(content_size(message.content) for message in messages),
-                bytes_in=sum(reply.size for reply in answers),
-                sites=tuple(reply.site for reply in answers),
+                bytes_out=asked.bytes_out,
+                bytes_in=sum(reply.size for reply in replies),
+                sites=tuple(reply.site for reply in replies),
+                dropped=dropped,
             )
         )
-        return by_site
+        return replies
 
     def annotate(
         self, metrics: dict[str, float], per_site: dict[str, dict[str, float]] | None = None
     ) -> None:
-        """Add figures to the last round, and tell whoever watches."""
-        last = self.rounds[-1].model_copy(update={"metrics": metrics, "per_site": per_site or {}})
-        self.rounds[-1] = last
-        self.watch(last)
+        """Add figures to the last round."""
+        update = {"metrics": metrics, "per_site": per_site or {}}
+        self.rounds[-1] = self.rounds[-1].model_copy(update=update)
 
-    def _note(self, record: RoundRecord) -> None:
-        self.rounds.append(record)
+    def announce(self) -> None:
+        """Tell whoever watches of the rounds that have finished since."""
+        while self._announced < len(self.rounds):
+            self._announced += 1
+            self.watch(self.rounds[self._announced - 1])
 
-    def _collect(self, messages: Sequence[Message]) -> list[Message]:
-        deadline = time.monotonic() + self.request.deadline
-        waiting = set(self.grid.push_messages(messages))
-        replies: list[Message] = []
-        while waiting:
-            for message in self.grid.pull_messages(waiting):
-                replies.append(message)
-                waiting.discard(message.metadata.reply_to_message_id)
-            if waiting and time.monotonic() > deadline:
-                raise QuorumError(
-                    f"{len(waiting)} of {len(replies) + len(waiting)} sites did not answer within "
-                    f"{self.request.deadline:g} s"
-                )
-            if waiting:
-                time.sleep(self.poll_seconds)
-        return replies
+    def document(self) -> dict[str, Any]:
+        """What a checkpoint keeps: rounds and roster."""
+        rounds = [record.model_dump(mode="json") for record in self.rounds]
+        return {"rounds": rounds, "roster": self.roster.document()}
 
-    def _check_names(self, names: Sequence[str]) -> None:
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise FederationError(f"two sites call themselves {', '.join(twice)}")
-        expected = set(self.request.sites)
-        if expected and set(names) != expected:
-            missing, extra = sorted(expected - set(names)), sorted(set(names) - expected)
-            raise FederationError(
-                f"sites differ from the request: missing {missing}, extra {extra}"
-            )
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Take up what `document` gave; its rounds are not announced again."""
+        self.rounds = [RoundRecord.model_validate(record) for record in document["rounds"]]
+        self.roster.restore(document["roster"])
+        self._announced = len(self.rounds)
 
 
-def content_size(content: RecordDict) -> int:
-    """Payload of a message's records in bytes, without Flower's envelope."""
-    records: Iterable[object] = content.values()
-    return sum(record.count_bytes() for record in records)  # type: ignore[attr-defined]
-
-
-def read_reply(message: Message) -> Reply:
+def read_reply(message: Message, study_hash: str) -> Reply:
     """Read one reply.
+
+    Parameters
+    ----------
+    message : Message
+    study_hash : str
+        Of the study that was asked about; a reply that names one must name this one.
 
     Raises
     ------
     SiteRefusedError
-        When the site refused, or its app failed.
+        When the site refused.
+    EgressError
+        When it cannot be read, or answers about another study.
     """
-    if message.has_error():
-        raise SiteRefusedError(
-            f"node {message.metadata.src_node_id} failed: {message.error.reason}",
-            hint="the site's log says more",
-        )
     content = message.content
-    site = str(content.config_records["site"]["name"])
+    about = content.config_records["site"]
+    site = str(about["name"])
     if "refusal" in content.config_records:
         refusal = content.config_records["refusal"]
         raise SiteRefusedError(
             f"site {site!r} refuses: {refusal['reason']!s}", str(refusal["hint"])
         )
+    if about.get("study-hash", study_hash) != study_hash:
+        raise EgressError(f"site {site!r} answers about another study: {about['study-hash']!s}")
     try:
         arrays = {name: array.numpy() for name, array in content.array_records["arrays"].items()}
         rows = int(str(content.metric_records["metrics"]["num-examples"]))

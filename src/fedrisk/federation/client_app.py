@@ -1,13 +1,16 @@
 """Flower's entry point at a site: open the cohort, answer the query, pass the gate.
 
-Only this module opens a site's rows, from the path in the site's own node configuration.
+Only this module opens a site's rows, from the path in the site's own node configuration. That
+configuration may name the site's ``folder``: its policy rules then, and what leaves is logged
+there; or a ``policy`` file alone. With neither, rows belong to whoever asks: the policy is open.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +21,10 @@ from fedrisk.errors import DataError, FederationError, FedriskError
 from fedrisk.federation.answers import answer
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
 from fedrisk.sites.cohort import Cohort, load_cohort
-from fedrisk.sites.egress import release
+from fedrisk.sites.disclosure import Case, examine, group_sizes, hide, protect
+from fedrisk.sites.egress import Errand, refuse, release
+from fedrisk.sites.folder import Site, open_site
+from fedrisk.sites.policy import OPEN, Policy, load_policy
 from fedrisk.study import Study, parse_study
 
 logger = logging.getLogger(__name__)
@@ -37,6 +43,9 @@ def from_node_config(context: Context) -> tuple[str, Path]:
         When the node configuration does not name both.
     """
     config = context.node_config
+    if "folder" in config:
+        site = open_site(Path(str(config["folder"])))
+        return site.identity.site, site.data
     if "site" not in config or "data" not in config:
         raise FederationError(
             "this site's node configuration names no rows",
@@ -67,25 +76,109 @@ def open_cohort(query: Query, site: str, path: Path) -> Cohort:
     return _cohort(query.study.canonical, site, path, query.as_of, stamp)
 
 
+@dataclass(frozen=True)
+class Guard:
+    """What stands between question and rows: a policy, and the site's folder if it has one."""
+
+    policy: Policy
+    site: Site | None = None
+
+    def examine_question(self, query: Query, now: datetime) -> None:
+        """Judge what is asked before any row is opened, and count it.
+
+        Raises
+        ------
+        DisclosureError
+            When the policy does not allow it.
+        """
+        if self.policy is OPEN:
+            return
+        if self.site is not None:
+            self.site.check_approved(query.study.hash)
+        examine(Case(self.policy, query))
+        if self.site is not None:
+            time, cost = now.isoformat(timespec="microseconds"), max(len(query.parameters), 1)
+            about = (query.study.hash, query.run_id, query.kind, query.digest)
+            self.site.charge(*about, cost=cost, now=time)
+
+    def examine_rows(self, query: Query, cohort: Cohort, now: datetime) -> Case | None:
+        """Judge what is asked of these rows; the case, with small groups recoded.
+
+        Raises
+        ------
+        DisclosureError
+            When the policy does not allow it.
+        """
+        if self.policy is OPEN:
+            return None
+        if self.site is not None:
+            self.site.freeze(cohort, query.run_id, now)
+        case = Case(self.policy, query, protect(self.policy, cohort))
+        examine(case)
+        return case
+
+
+def guard_from_node_config(context: Context) -> Guard:
+    """The guard that a SuperNode was started with.
+
+    Raises
+    ------
+    SiteFolderError
+        When the folder, or the policy file, cannot be used.
+    """
+    config = context.node_config
+    if "folder" in config:
+        site = open_site(Path(str(config["folder"])))
+        return Guard(site.policy, site)
+    if "policy" in config:
+        return Guard(load_policy(Path(str(config["policy"]))))
+    return Guard(OPEN)
+
+
 def handle(message: Message, context: Context, locate: Locate = from_node_config) -> Message:
     """Answer one message, or refuse it with a reason that names no value of any row."""
-    site = "?"
+    site, errand = "?", None
     try:
+        guard = guard_from_node_config(context)
+        now = datetime.now(UTC)
+        errand = None if guard.site is None else Errand(guard.site.log, now)
         site, path = locate(context)
         query = Query.from_content(message.content)
-        content = _answered(query, site, path)
+        if errand is not None:
+            errand = replace(errand, run=query.run_id, study=query.study.hash, kind=query.kind)
+            errand.log.take(query.receipt)
+        content = _answered(query, site, path, guard, errand, now)
     except FedriskError as error:
-        logger.error("site %s refuses: %s", site, error.message)
-        for violation in getattr(error, "violations", ()):
-            logger.error("%s", violation)
-        content = refusal_content(site, error)
+        content = _refused(site, error, errand)
     return Message(content, reply_to=message)
 
 
-def _answered(query: Query, site: str, path: Path) -> RecordDict:
+def _answered(
+    query: Query, site: str, path: Path, guard: Guard, errand: Errand | None, now: datetime
+) -> RecordDict:
+    guard.examine_question(query, now)
     cohort = open_cohort(query, site, path)
-    released = release(answer(cohort, query), query.dimensions)
-    return reply_content(site, released.arrays, rows=cohort.counts.train)
+    case = guard.examine_rows(query, cohort, now)
+    if case is None or case.cohort is None:
+        released = release(answer(cohort, query), query.dimensions)
+        return reply_content(site, released.arrays, rows=cohort.counts.train)
+    records = hide(case, answer(case.cohort, query))
+    if errand is not None:
+        errand = replace(errand, groups=group_sizes(case))
+    released = release(records, query.dimensions, errand)
+    return reply_content(site, released.arrays, cohort.counts.train, released.head)
+
+
+def _refused(site: str, error: FedriskError, errand: Errand | None) -> RecordDict:
+    logger.error("site %s refuses: %s", site, error.message)
+    for violation in getattr(error, "violations", ()):
+        logger.error("%s", violation)
+    try:
+        head = None if errand is None else refuse(error, errand)
+    except FedriskError as unlogged:  # then nothing but that leaves
+        logger.error("site %s cannot log its refusal: %s", site, unlogged.message)
+        return refusal_content(site, unlogged)
+    return refusal_content(site, error, head)
 
 
 def make_client_app(locate: Locate = from_node_config) -> ClientApp:

@@ -1,7 +1,8 @@
 """A small process that owns a federation's processes and outlives nobody.
 
 Run as ``python -m fedrisk.federation.guardian`` with a pipe on standard input. Each line is a JSON
-object that starts a process: ``{"name": ..., "argv": [...], "env": {...}, "log": FILE}``. When the
+object that starts a process, ``{"name": ..., "argv": [...], "env": {...}, "log": FILE}``, or asks
+one to end, ``{"stop": NAME}``. When the
 pipe closes, because its owner ended in whatever way, or on SIGTERM or SIGINT, every process it
 started ends, and so do theirs. Each exit is told on standard output, one JSON line.
 
@@ -120,6 +121,14 @@ def tell(**event: object) -> None:
         return
 
 
+def _obey(order: dict[str, Any], names: dict[int, str]) -> None:
+    if "stop" in order:
+        for process in [p for p, name in names.items() if name == order["stop"]]:
+            _signal(process, signal.SIGTERM)
+        return
+    names[start(order)] = order["name"]
+
+
 def main() -> None:
     """Serve orders until the owner is gone."""
     adopt_orphans()
@@ -140,8 +149,7 @@ def main() -> None:
             break
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
-            order = json.loads(line)
-            names[start(order)] = order["name"]
+            _obey(json.loads(line), names)
     stop_all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from fedrisk.errors import EgressError, FedriskError
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import evaluation_dimensions
 from fedrisk.models.summary import summary_dimensions
+from fedrisk.sites.egress_heads import Head
 from fedrisk.study import Study, parse_study
 from fedrisk.study.records import FloatArray, Record
 
@@ -49,6 +51,10 @@ class Query:
         Where to evaluate; empty for the summary.
     options : mapping
         Numbers that the strategy adds, such as ``local-steps``.
+    model : str
+        Kind of model that is fitted; a site's policy names those that it takes part in.
+    receipt : str
+        The coordinator's countersignature on the head of this site's egress log; may be empty.
     """
 
     kind: str
@@ -58,6 +64,8 @@ class Query:
     design: DesignMatrix | None = None
     parameters: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     options: Mapping[str, float] = field(default_factory=dict)
+    model: str = "logistic"
+    receipt: str = ""
 
     def config(self) -> ConfigRecord:
         """Everything but the parameters."""
@@ -71,6 +79,9 @@ class Query:
                 "run-id": self.run_id,
                 "as-of": self.as_of,
                 "design": json.dumps(document),
+                "model": self.model,
+                # Flower cannot count the bytes of an empty text.
+                **({"receipt": self.receipt} if self.receipt else {}),
             }
         )
 
@@ -86,10 +97,17 @@ class Query:
         Raises
         ------
         EgressError
-            When the study does not match the hash that came with it.
+            When the question cannot be read, or its study does not match its hash.
         StudyError
             When the study breaks the contract of this version.
         """
+        try:
+            return cls._read(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EgressError(f"the question cannot be read: {type(error).__name__}") from None
+
+    @classmethod
+    def _read(cls, content: RecordDict) -> Query:
         config = dict(content.config_records["config"])
         study = parse_study(str(config.pop("study")), "the coordinator's study")
         if study.hash != config.pop("study-hash"):
@@ -104,8 +122,18 @@ class Query:
             as_of=texts["as-of"],
             design=None if design is None else DesignMatrix.from_document(design),
             parameters=np.atleast_2d(np.asarray(array.numpy(), np.float64)),
+            model=str(config.pop("model", "logistic")),
+            receipt=str(config.pop("receipt", "")),
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
         )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that the answer depends on, in hexadecimal."""
+        about = [self.kind, self.model, self.study.hash, self.as_of, self.parameters.shape]
+        document = None if self.design is None else self.design.document()
+        text = json.dumps([*about, document, sorted(self.options.items())])
+        return hashlib.sha256(text.encode() + self.parameters.tobytes()).hexdigest()
 
     @property
     def dimensions(self) -> dict[str, int]:
@@ -156,23 +184,45 @@ class Reply:
             raise EgressError(f"site {self.site!r}: {error.message}") from None
 
 
-def reply_content(site: str, arrays: Mapping[str, FloatArray], rows: int) -> RecordDict:
-    """Content of a site's answer."""
-    return RecordDict(
+def reply_content(
+    site: str, arrays: Mapping[str, FloatArray], rows: int, head: Head | None = None
+) -> RecordDict:
+    """Content of a site's answer; with the signed head of its egress log where it keeps one."""
+    content = RecordDict(
         {
             "arrays": ArrayRecord({name: Array(array) for name, array in arrays.items()}),
             "metrics": MetricRecord({"num-examples": rows}),
             "site": ConfigRecord({"name": site, "version": __version__}),
         }
     )
+    return _with_head(content, head)
 
 
-def refusal_content(site: str, error: FedriskError) -> RecordDict:
+def refusal_content(site: str, error: FedriskError, head: Head | None = None) -> RecordDict:
     """Content of a site's refusal: the reason, without any value of a row."""
     reason = {"reason": error.message, "hint": error.hint, "class": type(error).__name__}
-    return RecordDict(
+    content = RecordDict(
         {
             "refusal": ConfigRecord(dict[str, Any](reason)),
             "site": ConfigRecord({"name": site, "version": __version__}),
         }
     )
+    return _with_head(content, head)
+
+
+def _with_head(content: RecordDict, head: Head | None) -> RecordDict:
+    if head is not None:
+        content["egress"] = ConfigRecord(head.document())
+    return content
+
+
+def read_head(content: RecordDict) -> Head | None:
+    """The signed head of the site's egress log that came with a reply, if it keeps one.
+
+    Raises
+    ------
+    TamperedLogError
+        When what came is no signed head.
+    """
+    record = content.config_records.get("egress")
+    return None if record is None else Head.from_document(dict(record))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,21 +12,23 @@ import numpy as np
 from fedrisk import __version__
 from fedrisk.errors import FederationError, UsageError
 from fedrisk.federation.broadcast import Broadcast
-from fedrisk.federation.query import Query, Reply
-from fedrisk.federation.strategies import STRATEGIES, Fit, Start
+from fedrisk.federation.checkpoint import Checkpoints
+from fedrisk.federation.query import Query
+from fedrisk.federation.run import Run
+from fedrisk.federation.strategies import STRATEGIES, Fit
 from fedrisk.models.checks import make_checks
-from fedrisk.models.design_matrix import design_from_summary
 from fedrisk.models.logistic import LogisticModel
-from fedrisk.models.metrics import EvaluationSums, SiteEvaluation, overall_metrics
 from fedrisk.models.newton import posterior_covariance
-from fedrisk.models.summary import FeatureSummary, SiteCounts, reference, summary_dimensions
+from fedrisk.models.summary import reference
 from fedrisk.study import Study
-from fedrisk.study.training import TrainingRequest, TrainingResult
+from fedrisk.study.training import RoundRecord, TrainingRequest, TrainingResult
 
 MODELS = ("logistic",)
 
 
-def train(broadcast: Broadcast, now: datetime) -> TrainingResult:
+def train(
+    broadcast: Broadcast, now: datetime, checkpoints: Checkpoints | None = None
+) -> TrainingResult:
     """Run the request: summary, fit by the strategy, evaluation at the sites.
 
     Parameters
@@ -35,34 +37,40 @@ def train(broadcast: Broadcast, now: datetime) -> TrainingResult:
         The way to the sites; holds the request.
     now : datetime
         Recorded as the time of creation.
+    checkpoints : Checkpoints, optional
+        Where the run is kept after every round, and taken up from.
 
     Raises
     ------
     UsageError
-        When model or strategy is unknown.
+        When model or strategy is unknown, or the checkpoint is of another request.
     FederationError
         When the run cannot be finished.
+    HomeError
+        When a checkpoint cannot be written.
     """
     request = broadcast.request
     check_names(request.model, request.strategy)
-    started = time.monotonic()
+    run = Run.begin(broadcast, now, checkpoints)
     query = Query("summary", request.study, request.run_id, request.as_of)
-    summary, counts = _summarise(broadcast, query)
-    query = replace(query, design=design_from_summary(request.study, summary))
-    fit = STRATEGIES[request.strategy](Start(broadcast, query, summary))
-    metrics, per_site = _evaluate(broadcast, query, fit)
-    model = _model(query, fit, _about(request, now, counts, metrics))
+    summary, design = run.summarise(query)
+    query = replace(query, design=design)
+    fit = run.fit(query, summary)
+    metrics, per_site = run.evaluate(query, fit)
+    state = run.state
+    counts = {site: state.counts[site] for site in state.fitted}
+    model = _model(query, fit, _about(request, state.created, counts, metrics))
     return TrainingResult(
         request=request,
         model=model.document(),
         reference=dict(reference(request.study, summary)),
         checks=make_checks(model),
         rounds=tuple(broadcast.rounds),
-        seconds=time.monotonic() - started,
+        seconds=run.seconds,
         rows=counts,
         metrics=metrics,
         per_site=per_site,
-        warnings=_warnings(request.study, model, counts, fit),
+        warnings=_warnings(request.study, model, counts, fit, broadcast.rounds),
         versions={"fedrisk": __version__, "python": platform.python_version()},
     )
 
@@ -75,68 +83,6 @@ def check_names(model: str, strategy: str) -> None:
         raise UsageError(
             f"unknown strategy {strategy!r}", hint=f"strategies: {', '.join(STRATEGIES)}"
         )
-
-
-def _summarise(
-    broadcast: Broadcast, query: Query
-) -> tuple[FeatureSummary, dict[str, dict[str, int]]]:
-    replies = broadcast.ask(query)
-    records = [reply.record(FeatureSummary, summary_dimensions(query.study)) for reply in replies]
-    summary = records[0]
-    for record in records[1:]:
-        summary = summary + record
-    counts = {reply.site: _counts(reply, query) for reply in replies}
-    broadcast.annotate(
-        {"rows": float(summary.rows), "events": float(summary.events)},
-        {site: {"train": float(count["train"])} for site, count in counts.items()},
-    )
-    if not summary.rows > 0:
-        raise FederationError(
-            "no site has a training row that is labelled and mature",
-            hint="`fedrisk study check` counts the rows and says why they are left out",
-        )
-    return summary, counts
-
-
-def _counts(reply: Reply, query: Query) -> dict[str, int]:
-    record = reply.record(SiteCounts, query.dimensions)
-    figures = {name: int(a) for name, a in record.arrays().items() if name != "implausible"}
-    return figures | {"implausible": int(record.implausible.sum())}
-
-
-def _evaluate(
-    broadcast: Broadcast, query: Query, fit: Fit
-) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
-    question = replace(query, kind="evaluation", parameters=fit.parameters[None])
-    replies = broadcast.ask(question)
-    sums = [reply.record(EvaluationSums, question.dimensions) for reply in replies]
-    pooled = sums[0]
-    for record in sums[1:]:
-        pooled = pooled + record
-    metrics = overall_metrics(pooled)
-    per_site = {
-        reply.site: _site_figures(record, reply.record(SiteEvaluation, question.dimensions))
-        for reply, record in zip(replies, sums, strict=True)
-    }
-    broadcast.annotate(
-        {name: value for name, value in metrics.items() if value is not None},
-        {s: {k: v for k, v in f.items() if v is not None} for s, f in per_site.items()},
-    )
-    return metrics, per_site
-
-
-def _site_figures(sums: EvaluationSums, own: SiteEvaluation) -> dict[str, float | None]:
-    rows, expected = float(sums.rows), float(sums.expected)
-    defined = bool(own.defined)
-    return {
-        "rows": rows,
-        "events": float(sums.events),
-        "auroc": float(own.auroc) if defined else None,
-        "auroc_standard_error": float(own.auroc_standard_error) if defined else None,
-        "brier": float(sums.squared_error) / rows if rows else None,
-        "log_loss": float(sums.log_loss) / rows if rows else None,
-        "observed_expected": float(sums.events) / expected if expected > 0 else None,
-    }
 
 
 def _model(query: Query, fit: Fit, about: dict[str, object]) -> LogisticModel:
@@ -154,7 +100,7 @@ def _model(query: Query, fit: Fit, about: dict[str, object]) -> LogisticModel:
 
 def _about(
     request: TrainingRequest,
-    now: datetime,
+    created: str,
     counts: dict[str, dict[str, int]],
     metrics: dict[str, float | None],
 ) -> dict[str, object]:
@@ -162,7 +108,7 @@ def _about(
         "name": request.study.name,
         "title": request.study.title,
         "run_id": request.run_id,
-        "created": now.isoformat(timespec="seconds"),
+        "created": created,
         "strategy": request.strategy,
         "as_of": request.as_of,
         "sites": sorted(counts),
@@ -173,7 +119,11 @@ def _about(
 
 
 def _warnings(
-    study: Study, model: LogisticModel, counts: dict[str, dict[str, int]], fit: Fit
+    study: Study,
+    model: LogisticModel,
+    counts: dict[str, dict[str, int]],
+    fit: Fit,
+    rounds: Sequence[RoundRecord],
 ) -> tuple[str, ...]:
     constant = [c.name for c in model.design.columns if c.constant and c.kind != "missing"]
     found = [f"column {name!r} is constant over all sites: held at zero" for name in constant]
@@ -184,6 +134,11 @@ def _warnings(
             found.append(f"site {site!r} has no event among its test rows: no AUROC of its own")
         if count["treated"] and study.treated:
             found.append(f"site {site!r}: {count['treated']} rows were treated because of a score")
+    for record in rounds:
+        found += [
+            f"dropped from round {record.number} ({record.kind}) on: {reason}"
+            for reason in record.dropped.values()
+        ]
     if not fit.converged:
         found.append("the strategy stops after a number of rounds; it does not solve to the end")
     if not np.all(np.isfinite(fit.parameters)):

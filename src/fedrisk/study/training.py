@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedrisk.study.contract import Study
 
@@ -32,6 +32,9 @@ class TrainingRequest(BaseModel):
         Seed of every random choice.
     deadline : float
         Seconds to wait for the replies to one message.
+    quorum : int or None
+        How many sites must answer every message for the run to go on; None means every site. At
+        least 1, at most the number of named sites.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,12 +49,20 @@ class TrainingRequest(BaseModel):
     options: dict[str, float] = {}
     seed: int = 20_240_229
     deadline: float = Field(default=600.0, gt=0)
+    quorum: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _quorum_can_be_met(self) -> Self:
+        if self.sites and self.quorum is not None and self.quorum > len(self.sites):
+            raise ValueError(f"a quorum of {self.quorum} of {len(self.sites)} sites")
+        return self
 
 
 class RoundRecord(BaseModel):
     """One message to every site and what its replies said.
 
     ``metrics`` are of the whole federation (loss per row, step size), ``per_site`` of each site.
+    ``sites`` took part; ``dropped`` tells why a site takes no part from this message on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +75,18 @@ class RoundRecord(BaseModel):
     sites: tuple[str, ...] = ()
     metrics: dict[str, float] = {}
     per_site: dict[str, dict[str, float]] = {}
+    dropped: dict[str, str] = {}
+
+
+class Dropout(BaseModel):
+    """A site that was dropped from a run: at which round, in answer to what, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    site: str
+    round: int
+    kind: str
+    reason: str
 
 
 class TrainingResult(BaseModel):
@@ -86,3 +109,12 @@ class TrainingResult(BaseModel):
     per_site: dict[str, dict[str, float | None]]
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = {}
+
+    @property
+    def dropouts(self) -> tuple[Dropout, ...]:
+        """Sites that were dropped, in order of time."""
+        return tuple(
+            Dropout(site=site, round=each.number, kind=each.kind, reason=reason)
+            for each in self.rounds
+            for site, reason in each.dropped.items()
+        )

@@ -120,17 +120,25 @@ class Processes:
 
     def start(self, name: str, argv: Sequence[str]) -> None:
         """Start a process; its output goes to ``NAME.log``."""
-        order = {
+        order: dict[str, object] = {
             "name": name,
             "argv": list(argv),
             "env": dict(self.environment),
             "log": str(self.logs / f"{name}.log"),
         }
-        guardian = self._running()
-        if guardian.stdin is None:
-            raise RuntimeError("the guardian was started without a pipe")
-        guardian.stdin.write(json.dumps(order).encode() + b"\n")
-        guardian.stdin.flush()
+        self._order(order)
+
+    def stop(self, name: str) -> None:
+        """Ask a process to end, by SIGTERM; its exit is told like any other."""
+        self._order({"stop": name})
+
+    def take_exits(self) -> dict[str, int]:
+        """Exit codes of the processes that have ended since the last call, by name."""
+        return {name: self.exited.pop(name) for name in list(self.exited)}
+
+    def guarded(self) -> bool:
+        """Whether the guardian itself is alive; without it every process has ended."""
+        return self._running().poll() is None
 
     def check(self) -> None:
         """Raise FederationError when a process has ended: each is meant to run until the end."""
@@ -181,6 +189,13 @@ class Processes:
             if time.monotonic() > end:
                 raise FederationError(f"{path.name} is not there after {deadline:g} s")
             time.sleep(0.05)
+
+    def _order(self, order: dict[str, object]) -> None:
+        guardian = self._running()
+        if guardian.stdin is None:
+            raise RuntimeError("the guardian was started without a pipe")
+        guardian.stdin.write(json.dumps(order).encode() + b"\n")
+        guardian.stdin.flush()
 
     def _listen(self) -> None:
         guardian = self._running()

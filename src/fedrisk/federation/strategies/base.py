@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.query import Query
@@ -13,6 +13,10 @@ from fedrisk.models.newton import NewtonSums
 from fedrisk.models.summary import FeatureSummary
 from fedrisk.study import Study
 from fedrisk.study.records import FloatArray
+
+
+def forget(_state: Mapping[str, Any]) -> None:
+    """Keep no state."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,18 @@ class Start:
         A query with study, run and design filled in; strategies replace kind and parameters.
     summary : FeatureSummary
         Of all sites' training rows.
+    keep : callable
+        To be called after each round with the strategy's state as JSON values: all it needs to go
+        on from there.
+    kept : mapping or None
+        What was last kept, when the run is taken up again.
     """
 
     broadcast: Broadcast
     query: Query
     summary: FeatureSummary
+    keep: Callable[[dict[str, Any]], None] = forget
+    kept: Mapping[str, Any] | None = None
 
     @property
     def study(self) -> Study:
@@ -80,7 +91,10 @@ class Strategy(Protocol):
 
 
 def sums_at(start: Start, parameters: FloatArray) -> NewtonSums:
-    """Loss, gradient and Hessian of all sites at ``(candidates, parameters)``."""
+    """Loss, gradient and Hessian at ``(candidates, parameters)`` over the sites that answer.
+
+    Who that is, the record of the last round tells.
+    """
     query = Query(
         "newton",
         start.query.study,
@@ -95,7 +109,7 @@ def sums_at(start: Start, parameters: FloatArray) -> NewtonSums:
     for record in records[1:]:
         pooled = pooled + record
     start.broadcast.annotate(
-        {"loss_per_row": float(pooled.loss[0]) / start.rows},
+        {"loss_per_row": float(pooled.loss[0]) / max(float(pooled.rows), 1.0)},
         {
             reply.site: {"loss_per_row": float(record.loss[0]) / max(float(record.rows), 1.0)}
             for reply, record in zip(replies, records, strict=True)

@@ -14,4 +14,4 @@ ETA = 0.1
 def fedadam(start: Start) -> Fit:
     """Average, with the server stepping by Adam instead of taking the mean."""
     eta = start.broadcast.request.options.get("eta", ETA)
-    return average(start, FedAdam(eta=eta, **flower_arguments(start)))  # type: ignore[arg-type]
+    return average(start, FedAdam(eta=eta, **flower_arguments()))  # type: ignore[arg-type]

@@ -10,4 +10,4 @@ from fedrisk.federation.strategies.base import Fit, Start
 
 def fedavg(start: Start) -> Fit:
     """Average the sites' parameters, weighted by their training rows."""
-    return average(start, FedAvg(**flower_arguments(start)))  # type: ignore[arg-type]
+    return average(start, FedAvg(**flower_arguments()))  # type: ignore[arg-type]

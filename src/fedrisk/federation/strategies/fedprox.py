@@ -14,4 +14,4 @@ PROXIMAL_MU = 0.1
 def fedprox(start: Start) -> Fit:
     """Average, with each site held near the federation's parameters by a proximal term."""
     weight = start.broadcast.request.options.get("proximal-mu", PROXIMAL_MU)
-    return average(start, FedProx(proximal_mu=weight, **flower_arguments(start)))  # type: ignore[arg-type]
+    return average(start, FedProx(proximal_mu=weight, **flower_arguments()))  # type: ignore[arg-type]

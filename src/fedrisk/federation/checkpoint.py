@@ -1,0 +1,215 @@
+"""Checkpoints of one run: written whole or not at all, checked when read, fenced against the past.
+
+Two files hold the last two checkpoints. Each is a line with format, fencing token and SHA-256, then
+the document. A checkpoint is written to a draft, flushed to the disk, and renamed; so a kill or a
+full disk leaves what was there. Who claims the run gets a token that is greater than all before
+(Kleppmann, Designing Data-Intensive Applications, 2017, chapter 8); a process with an older one
+that comes back is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fedrisk.errors import FederationError, HomeError, SupersededError
+
+logger = logging.getLogger(__name__)
+
+#: Raised when a release changes what a checkpoint holds; others are refused.
+FORMAT = 1
+CURRENT, PREVIOUS = "checkpoint.json", "previous.json"
+#: Longest wait for another process that is writing, in seconds; a write takes milliseconds.
+LOCK_SECONDS = 30.0
+
+
+class Damaged(Exception):  # noqa: N818 never leaves this module
+    """A checkpoint that cannot be read back."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run, for the process that claimed it last.
+
+    Attributes
+    ----------
+    folder : Path
+        ``runs/ID/checkpoint`` of the home.
+    token : int
+        Fencing token, greater than those of all who claimed the run before.
+    """
+
+    folder: Path
+    token: int
+
+    @classmethod
+    def claim(cls, folder: Path) -> Checkpoints:
+        """Take the run up: from now on nobody who claimed it before may write.
+
+        Raises
+        ------
+        HomeError
+            When the folder cannot be written to.
+        FederationError
+            When another process holds the lock for longer than a write may take.
+        """
+        with _told(folder, "claimed"):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder):
+                token = _fence(folder) + 1
+                _replace(folder / "fence", f"{token}\n".encode())
+        return cls(folder, token)
+
+    def verify(self) -> None:
+        """Raise SupersededError when another process has claimed the run since."""
+        with _told(self.folder, "looked at"), _locked(self.folder):
+            self._check()
+
+    def save(self, document: Mapping[str, Any]) -> None:
+        """Write a checkpoint and keep the one before.
+
+        Raises
+        ------
+        SupersededError
+            When another process has claimed the run since; nothing is written then.
+        HomeError
+            When it cannot be written, as on a full disk; the checkpoints before are intact.
+        """
+        body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+        head = {"format": FORMAT, "token": self.token, "sha256": sha256(body).hexdigest()}
+        with _told(self.folder, "written"), _locked(self.folder):
+            self._check()
+            draft = _draft(self.folder / CURRENT, json.dumps(head).encode() + b"\n" + body)
+            with suppress(FileNotFoundError, Damaged):
+                _read(self.folder / CURRENT)  # a damaged one must not push out a good one
+                (self.folder / CURRENT).replace(self.folder / PREVIOUS)
+            draft.replace(self.folder / CURRENT)
+            _flush(self.folder)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last checkpoint that is whole, or None before the first one.
+
+        Raises
+        ------
+        FederationError
+            When there are checkpoints and none can be read.
+        """
+        damaged = []
+        with _told(self.folder, "read"), _locked(self.folder):
+            for name in (CURRENT, PREVIOUS):
+                try:
+                    document = _read(self.folder / name)
+                except FileNotFoundError:
+                    continue
+                except Damaged as error:
+                    logger.warning("%s is damaged: %s", self.folder / name, error)
+                    damaged.append(f"{name}: {error}")
+                    continue
+                return document
+        if damaged:
+            raise FederationError(
+                f"no checkpoint in {self.folder} can be read ({'; '.join(damaged)})",
+                hint="start the run anew without --resume",
+            )
+        return None
+
+    def _check(self) -> None:
+        latest = _fence(self.folder)
+        if latest != self.token:
+            raise SupersededError(
+                f"run {self.folder.parent.name} was taken up by another process",
+                hint="leave it to that one; this process has written nothing since",
+            )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    head, _, body = file.read_bytes().partition(b"\n")
+    try:
+        facts = json.loads(head)
+        kind, digest = facts["format"], facts["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise Damaged("its first line is not that of a checkpoint") from None
+    if digest != sha256(body).hexdigest():
+        raise Damaged("its contents do not match their checksum")
+    if kind != FORMAT:
+        raise FederationError(
+            f"{file} has format {kind}, this version knows {FORMAT}",
+            hint="take the run up with the version that began it",
+        )
+    document: dict[str, Any] = json.loads(body)
+    return document
+
+
+def _fence(folder: Path) -> int:
+    try:
+        return int((folder / "fence").read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return 0
+    except ValueError:
+        raise HomeError(f"{folder / 'fence'} is damaged", hint="start the run anew") from None
+
+
+def _draft(target: Path, content: bytes) -> Path:
+    """Write beside the target and flush to the disk; whatever fails leaves no draft."""
+    draft = target.with_suffix(".part")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+def _replace(target: Path, content: bytes) -> None:
+    _draft(target, content).replace(target)
+    _flush(target.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Flush a folder, so that its renames outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    end = time.monotonic() + LOCK_SECONDS
+    with (folder / "lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise FederationError(
+                        f"another process holds {folder / 'lock'}",
+                        hint="it may be stopped in the middle of a write: end it",
+                    ) from None
+                time.sleep(0.01)
+        yield
+
+
+@contextmanager
+def _told(folder: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HomeError(
+            f"checkpoint in {folder} cannot be {what}: {error.strerror or error}",
+            hint="make room or give access, then take the run up with `fedrisk train --resume`",
+        ) from None
