@@ -174,5 +174,5 @@ def test_site_under_another_name_is_refused(study: Study, sites: dict[str, Path]
         as_of=NOW.isoformat(),
         deadline=0.5,
     )
-    with pytest.raises(QuorumError, match="2 of the 3 .*'elsewhere'"):
+    with pytest.raises(QuorumError, match=r"2 of the 3 .*'elsewhere'"):
         train(Broadcast(InMemoryGrid(sites), request, 0.001), NOW)
