@@ -21,6 +21,8 @@ COMMANDS = {
     "models": ("fedrisk.cli.models:models", "List the registered models."),
     "promote": ("fedrisk.cli.models:promote", "Make a version the champion."),
     "rollback": ("fedrisk.cli.models:rollback", "Return to the champion before this one."),
+    "federation": ("fedrisk.cli.federation:federation", "Run a federation of real machines."),
+    "site": ("fedrisk.cli.site:site", "Take part in a federation, and guard what leaves."),
     "simulate": ("fedrisk.cli.simulate:simulate", "Write the simulated cohort, one file a site."),
 }
 #: Shown of a DataError's violations on a terminal; `--json` prints them all.

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedrisk.errors import FederationError
+from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.provisioning.keys import write_private
 
 #: Clocks of sites and coordinator may differ by this much.
@@ -41,7 +42,8 @@ def make_server_certificate(folder: Path, hosts: Sequence[str], now: datetime) -
     Returns
     -------
     certificate, key : Path
-        ``server.crt`` and ``server.key`` in the folder.
+        ``server.crt`` and ``server.key`` in the folder. What ``cross.crt`` holds follows the
+        certificate, so that sites that trust an earlier authority accept it too.
     """
     authority, authority_key = _authority(folder)
     key = ec.generate_private_key(ec.SECP384R1())
@@ -56,7 +58,46 @@ def make_server_certificate(folder: Path, hosts: Sequence[str], now: datetime) -
         .add_extension(identifier, critical=False)
         .sign(authority_key, hashes.SHA384())
     )
-    return _write_pair(folder, "server", certificate, key)
+    return _write_pair(folder, "server", certificate, key, _text(folder / "cross.crt"))
+
+
+def cross_sign(folder: Path, following: Path, now: datetime) -> str:
+    """Let the authority in ``folder`` vouch for the one in ``following``; PEM.
+
+    Its name is the same, so the path length of the former authority does not forbid it (RFC 5280,
+    4.2.1.9).
+    """
+    former, former_key = _authority(folder)
+    latter, _ = _authority(following)
+    public_key = latter.public_key()
+    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+        raise FederationError(f"{following / 'ca.crt'} is not of an elliptic-curve key")
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(former_key.public_key())
+    lifetime = former.not_valid_after_utc - now
+    certificate = (
+        _builder(latter.subject, former.subject, public_key, now, lifetime)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(identifier, critical=False)
+        .sign(former_key, hashes.SHA384())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def check_authorities(text: str) -> str:
+    """Return PEM text that holds at least one certificate.
+
+    Raises
+    ------
+    FederationError
+        When it does not.
+    """
+    try:
+        x509.load_pem_x509_certificates(text.encode())
+    except ValueError:
+        raise FederationError("the authorities are no certificates in PEM form") from None
+    return text
 
 
 def expiry(certificate: Path) -> datetime:
@@ -139,12 +180,20 @@ def _host(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def _write_pair(
-    folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
+    folder: Path,
+    name: str,
+    certificate: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey,
+    chain: str = "",
 ) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     public, private = folder / f"{name}.crt", folder / f"{name}.key"
-    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    # The key first: a running coordinator starts its gateway anew when the certificate changes.
     write_private(
         private,
         key.private_bytes(
@@ -153,4 +202,5 @@ def _write_pair(
             serialization.NoEncryption(),
         ),
     )
+    write_whole(public, certificate.public_bytes(serialization.Encoding.PEM).decode() + chain)
     return public, private

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import json
 import ssl
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+
+from fedrisk.errors import FederationError
+from fedrisk.federation.compatibility import check_version
 
 #: Flower refuses a node whose signed time differs by more.
 LARGEST_SKEW = timedelta(minutes=5)
@@ -43,7 +47,30 @@ def fault(superlink: str, authorities: Path, now: Callable[[], datetime]) -> str
             return _certificate_fault(error)
         except (OSError, http.client.HTTPException) as error:
             return f"{superlink} cannot be reached: {error}"
-        return clock_fault(answer.headers.get("Date"), now())
+        return clock_fault(answer.headers.get("Date"), now()) or release_fault(answer.read())
+
+
+def release_fault(answer: bytes) -> str:
+    """Whether the coordinator runs a release that this one must not meet.
+
+    Parameters
+    ----------
+    answer : bytes
+        Of the coordinator's ``GET /health``.
+
+    Returns
+    -------
+    str
+        Empty when the releases may meet.
+    """
+    try:
+        told = json.loads(answer)["fedrisk"]
+        check_version(str(told), "the coordinator")
+    except (ValueError, KeyError, TypeError):
+        return "what answers there is not a fedrisk coordinator"
+    except FederationError as error:
+        return f"{error.message}: {error.hint}"
+    return ""
 
 
 def _certificate_fault(error: ssl.SSLCertVerificationError) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fedrisk import __version__
 from fedrisk.errors import FederationError, HomeError
 from fedrisk.federation.provisioning.certificates import (
+    cross_sign,
     make_authority,
     make_server_certificate,
     read_certificate,
@@ -108,11 +109,12 @@ class Federation:
         HomeError
             When it is none, damaged, or of a newer format.
         FederationError
-            When a certificate is missing.
+            When a certificate, or the list of sites, is missing or damaged.
         """
         made = cls(folder, read_settings_file(folder / "federation.toml", FederationSettings))
         for name in ("ca.crt", "server.crt"):
             read_certificate(folder / name)
+        made.members.read()
         return made
 
     @property
@@ -186,8 +188,14 @@ class Federation:
     def begin_authority(self, now: datetime) -> TrustUpdate:
         """Make the next authority; sites trust it beside the old one once they took the update."""
         following = self.folder / "next"
-        if not (following / "ca.crt").exists():
+        if not (following / "cross.crt").exists():
             make_authority(following, now)
+            # Written last: with it, the change has begun.
+            write_whole(following / "cross.crt", cross_sign(self.folder, following, now))
+        return self.trust_update(now)
+
+    def trust_update(self, now: datetime) -> TrustUpdate:
+        """The authorities that sites should trust now, signed for them."""
         update = TrustUpdate(
             federation=self.settings.id,
             authorities=self.authorities(),
@@ -195,8 +203,16 @@ class Federation:
         )
         return update.signed_by(self.folder / "coordinator.key")
 
-    def finish_authority(self, now: datetime) -> None:
+    def finish_authority(self, now: datetime) -> TrustUpdate:
         """Let the next authority take the old one's place and sign a server certificate.
+
+        The old one vouches for it, so that a site that has not taken the update stays connected.
+        A crash at any step leaves a change that this finishes when called again.
+
+        Returns
+        -------
+        TrustUpdate
+            By which sites give up the old authority.
 
         Raises
         ------
@@ -204,15 +220,26 @@ class Federation:
             When no change of authority was begun.
         """
         following = self.folder / "next"
-        if not (following / "ca.crt").exists():
+        vouched = following / "cross.crt"
+        if not vouched.exists():
             raise FederationError(
                 "no change of authority was begun",
                 hint="first `fedrisk federation rotate --authority`, then each site `site trust`",
             )
+        self._add_cross(vouched.read_text(encoding="utf-8"))
         for name in ("ca.key", "ca.crt"):
-            (following / name).replace(self.folder / name)
-        following.rmdir()
+            if (following / name).exists():
+                (following / name).replace(self.folder / name)
         self.renew_server(now)
+        vouched.unlink()
+        following.rmdir()
+        return self.trust_update(now)
+
+    def _add_cross(self, certificate: str) -> None:
+        path = self.folder / "cross.crt"
+        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        if certificate not in known:
+            write_whole(path, certificate + known)
 
     @contextmanager
     def running_alone(self) -> Iterator[None]:

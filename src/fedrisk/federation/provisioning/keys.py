@@ -61,6 +61,22 @@ def _write_pair(folder: Path, name: str, key: PrivateKey) -> tuple[Path, Path]:
     return private, public
 
 
+def public_text(private: Path) -> str:
+    """The public half of a private key file, OpenSSH format without a comment.
+
+    Raises
+    ------
+    FederationError
+        When the file is missing or holds no key.
+    """
+    try:
+        key = serialization.load_ssh_private_key(private.read_bytes(), None)
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise FederationError(f"no private key can be read from {private}: {error}") from None
+    encoding, form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    return key.public_key().public_bytes(encoding, form).decode()
+
+
 def check_public_key(text: str, kind: str) -> str:
     """Return a public key in OpenSSH form without its comment.
 

@@ -99,7 +99,8 @@ class Members(Document):
                     f"this key was given up by site {other!r} and is refused for ever",
                     hint="the site makes a new one with `fedrisk site rotate`",
                 )
-            if other != name and member.node_key == request.node_key:
+            same = request.node_key == member.node_key or request.signing_key == member.signing_key
+            if other != name and same:
                 raise FederationError(
                     f"sites {other!r} and {name!r} bring one key",
                     hint="each site runs `fedrisk site init` itself and shares no key",
