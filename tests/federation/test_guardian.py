@@ -89,3 +89,27 @@ def test_exit_is_told_with_its_code_and_output_goes_to_the_log(tmp_path: Path) -
     assert event == {"exited": "short", "code": 7}
     assert "last words" in (tmp_path / "logs" / "short.log").read_text()
     guardian.communicate(timeout=20)
+
+
+def test_stopped_process_that_ignores_it_is_killed(tmp_path: Path) -> None:
+    guardian, note = start_guardian(), tmp_path / "ready"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        f"open({str(note)!r}, 'w'); time.sleep(600)"
+    )
+    order(guardian, "deaf", [sys.executable, "-c", code], tmp_path / "log")
+    assert wait_until(note.exists)
+    guardian.stdin.write(b'{"stop": "deaf"}\n')
+    guardian.stdin.flush()
+    assert json.loads(guardian.stdout.readline()) == {"exited": "deaf", "code": -signal.SIGKILL}
+    guardian.communicate(timeout=20)
+
+
+def test_program_that_cannot_be_started_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    guardian, note = start_guardian(), tmp_path / "pid"
+    order(guardian, "missing", [str(tmp_path / "no such program")], tmp_path / "log")
+    assert json.loads(guardian.stdout.readline()) == {"exited": "missing", "code": 127}
+    code = f"import os,time; open({str(note)!r},'w').write(str(os.getpid())); time.sleep(600)"
+    order(guardian, "child", [sys.executable, "-c", code], tmp_path / "log")
+    assert wait_until(lambda: note.exists() and note.read_text())
+    guardian.communicate(timeout=20)

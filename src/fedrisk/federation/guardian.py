@@ -1,10 +1,11 @@
 """A small process that owns a federation's processes and outlives nobody.
 
 Run as ``python -m fedrisk.federation.guardian`` with a pipe on standard input. Each line is a JSON
-object that starts a process, ``{"name": ..., "argv": [...], "env": {...}, "log": FILE}``, or asks
-one to end, ``{"stop": NAME}``. When the
-pipe closes, because its owner ended in whatever way, or on SIGTERM or SIGINT, every process it
-started ends, and so do theirs. Each exit is told on standard output, one JSON line.
+object that starts a process, ``{"name": ..., "argv": [...], "env": {...}, "log": FILE}``, or ends
+one, ``{"stop": NAME}``, by SIGTERM and after a grace period by SIGKILL. When the pipe closes,
+because its owner ended in whatever way, or on SIGTERM or SIGINT, every process it started ends, and
+so do theirs. Each exit is told on standard output, one JSON line; a process that could not be
+started is told like one that exited with 127.
 
 Only the standard library is used, so that it starts at once.
 """
@@ -24,6 +25,10 @@ from typing import Any
 
 #: Seconds that processes have to end by themselves after SIGTERM.
 GRACE = 6.0
+#: Seconds for the kernel to end what got SIGKILL; one that hangs in it, on a lost disk, is left.
+KILL_SECONDS = 5.0
+#: Exit code of a program that could not be started, as a shell's.
+NOT_STARTED = 127
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
 
@@ -68,14 +73,15 @@ def _signal(process: int, number: int) -> None:
 
 
 def stop_all(grace: float = GRACE) -> None:
-    """End every descendant: SIGTERM, a grace period, then SIGKILL until none is left."""
+    """End every descendant: SIGTERM, a grace period, then SIGKILL."""
     for process in descendants(os.getpid()):
         _signal(process, signal.SIGTERM)
     deadline = time.monotonic() + grace
     while descendants(os.getpid()) and time.monotonic() < deadline:
         _reap()
         time.sleep(0.05)
-    while left := descendants(os.getpid()):
+    deadline = time.monotonic() + KILL_SECONDS
+    while (left := descendants(os.getpid())) and time.monotonic() < deadline:
         for process in left:
             _signal(process, signal.SIGKILL)
         _reap()
@@ -121,12 +127,36 @@ def tell(**event: object) -> None:
         return
 
 
-def _obey(order: dict[str, Any], names: dict[int, str]) -> None:
-    if "stop" in order:
-        for process in [p for p, name in names.items() if name == order["stop"]]:
-            _signal(process, signal.SIGTERM)
-        return
-    names[start(order)] = order["name"]
+class Children:
+    """The processes that are to run, by process id, and those that are to end."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._kill_at: dict[int, float] = {}
+
+    def obey(self, order: dict[str, Any]) -> None:
+        """Start a process, or begin to end it."""
+        if "stop" in order:
+            for process in [p for p, name in self._names.items() if name == order["stop"]]:
+                _signal(process, signal.SIGTERM)
+                self._kill_at.setdefault(process, time.monotonic() + GRACE)
+            return
+        try:
+            self._names[start(order)] = order["name"]
+        except OSError as error:
+            sys.stderr.write(f"{order['name']}: {error}\n")
+            sys.stderr.flush()
+            tell(exited=order["name"], code=NOT_STARTED)
+
+    def look(self) -> None:
+        """Tell who has exited, and end those who were told to and did not."""
+        for process, code in _reap():
+            self._kill_at.pop(process, None)
+            if process in self._names:
+                tell(exited=self._names.pop(process), code=code)
+        for process, due in self._kill_at.items():
+            if time.monotonic() > due:
+                _signal(process, signal.SIGKILL)
 
 
 def main() -> None:
@@ -135,12 +165,10 @@ def main() -> None:
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: stopping.append(number))
-    names: dict[int, str] = {}
+    children = Children()
     pending = b""
     while not stopping:
-        for process, code in _reap():
-            if process in names:
-                tell(exited=names.pop(process), code=code)
+        children.look()
         ready, _, _ = select.select([0], [], [], 0.1)
         if not ready:
             continue
@@ -149,7 +177,7 @@ def main() -> None:
             break
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
-            _obey(json.loads(line), names)
+            children.obey(json.loads(line))
     stop_all()
 
 

@@ -6,15 +6,26 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TextIO
 
-from fedrisk.errors import PortInUseError
+from fedrisk.errors import FedriskError, PortInUseError
 
 #: Gives whether it is ready, and details.
 Report = Callable[[], tuple[bool, dict[str, Any]]]
+#: Seconds for a probe to say what it wants.
+PROBE_SECONDS = 10.0
+
+
+class _Probes(ThreadingHTTPServer):
+    """Answers each probe in a thread of its own; one that went away is no error."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: an answer that nobody waits for is not worth a stack trace."""
 
 
 @contextmanager
@@ -26,6 +37,7 @@ def serve_health(port: int, report: Report) -> Iterator[int]:
     port : int
         Of the loopback interface; 0 takes a free one.
     report : callable
+        An error of ours that it raises is told as not ready, with its reason.
 
     Yields
     ------
@@ -41,10 +53,11 @@ def serve_health(port: int, report: Report) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         """One probe."""
 
+        timeout = PROBE_SECONDS
+
         def do_GET(self) -> None:
-            ready, details = report()
-            status = {"/health": 200, "/ready": 200 if ready else 503}.get(self.path, 404)
-            body = json.dumps({"ready": ready} | details if status != 404 else {}).encode()
+            status, document = _answer(self.path, report)
+            body = json.dumps(document, default=str).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -55,12 +68,12 @@ def serve_health(port: int, report: Report) -> Iterator[int]:
             """Probes are not worth a line each."""
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = _Probes(("127.0.0.1", port), Handler)
     except OSError as error:
         raise PortInUseError(
             f"health port {port}: {error.strerror}", hint="choose another health_port"
         ) from None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
         yield int(server.server_address[1])
     finally:
@@ -68,8 +81,20 @@ def serve_health(port: int, report: Report) -> Iterator[int]:
         server.server_close()
 
 
+def _answer(path: str, report: Report) -> tuple[int, dict[str, Any]]:
+    if path == "/health":
+        return 200, {"alive": True}
+    if path != "/ready":
+        return 404, {}
+    try:
+        ready, details = report()
+    except (FedriskError, OSError) as error:
+        return 503, {"ready": False, "fault": str(error)}
+    return 200 if ready else 503, {"ready": ready} | details
+
+
 class JsonLog:
-    """Writes events as JSON, one a line.
+    """Writes events as JSON, one a line; where nobody reads them any more, they are dropped.
 
     Parameters
     ----------
@@ -86,7 +111,8 @@ class JsonLog:
     def __call__(self, event: str, *, level: str = "info", **facts: object) -> None:
         """Write one event."""
         time = self._clock().isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time, "level": level, "event": event} | facts)
-        with self._lock:
+        line = json.dumps({"time": time, "level": level, "event": event} | facts, default=str)
+        # A full disk or a closed pipe must not end what is supervised.
+        with self._lock, suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()

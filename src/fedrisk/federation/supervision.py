@@ -7,12 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fedrisk.errors import FedriskError
+
 #: Tells an event: its name, and facts.
 Log = Callable[..., None]
 
 
 class Runner(Protocol):
-    """Starts and stops processes by name, such as those of `engines.processes`."""
+    """Starts and stops processes by name, such as those of `engines.processes`.
+
+    A process that was told to stop ends within a bounded time, and each end is told once.
+    """
 
     def start(self, name: str, argv: Sequence[str]) -> None: ...
 
@@ -80,11 +85,16 @@ class Service:
 
 @dataclass
 class Condition:
-    """How a service is: ``waiting``, ``starting``, ``running``."""
+    """How a service is: ``waiting``, ``starting``, ``running``.
+
+    Times are the supervisor's clock: since when it is so, when its start is due, and from when its
+    start counts as late.
+    """
 
     state: str = "waiting"
     since: float = 0.0
     due: float = 0.0
+    late_from: float = 0.0
     failures: int = 0
     restarts: int = 0
     last_exit: int | None = None
@@ -135,8 +145,9 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """End a service at once and start it again without delay."""
-        if self.conditions[name].state != "waiting":
-            self.conditions[name].asked_to_stop = True
+        condition = self.conditions[name]
+        if condition.state != "waiting" and not condition.asked_to_stop:
+            condition.asked_to_stop = True
             self.runner.stop(name)
 
     def all_running(self) -> bool:
@@ -158,18 +169,23 @@ class Supervisor:
 
     def _exited(self, name: str, code: int) -> None:
         condition, now = self.conditions[name], self.clock()
+        if condition.state == "waiting":
+            return  # no start of ours: an end that was told twice
         condition.last_exit = code
         condition.restarts += 1
         if condition.asked_to_stop:
-            condition.failures, delay = 0, 0.0
+            condition.failures, condition.due = 0, now
         else:
             lasted = condition.state == "running" and now - condition.since > self.backoff.stable
-            condition.failures = 1 if lasted else condition.failures + 1
-            delay = self.backoff.delay(condition.failures, self.chance.random())
+            self._wait(condition, 1 if lasted else condition.failures + 1)
         condition.asked_to_stop = False
-        condition.state, condition.since, condition.due = "waiting", now, now + delay
-        self.log("exited", service=name, code=code, restart_in=round(delay, 2))
+        condition.state, condition.since = "waiting", now
+        self.log("exited", service=name, code=code, restart_in=round(condition.due - now, 2))
         self.on_exit(name)
+
+    def _wait(self, condition: Condition, failures: int) -> None:
+        condition.failures = failures
+        condition.due = self.clock() + self.backoff.delay(failures, self.chance.random())
 
     def _start_if_due(self, service: Service, condition: Condition) -> None:
         now = self.clock()
@@ -177,18 +193,25 @@ class Supervisor:
             return
         if any(self.conditions[name].state != "running" for name in service.after):
             return
-        self.runner.start(service.name, service.argv())
-        condition.state, condition.since = "starting", now
+        try:
+            self.runner.start(service.name, service.argv())
+        except (OSError, FedriskError) as error:  # a full disk, say: it may pass
+            self._wait(condition, condition.failures + 1)
+            self.log("cannot start", level="error", service=service.name, reason=str(error))
+            return
+        condition.state, condition.since, condition.late_from = "starting", now, now
         self.log("starting", service=service.name)
 
     def _ready_or_late(self, service: Service, condition: Condition) -> None:
         now = self.clock()
+        if condition.asked_to_stop:
+            return
         if service.ready():
             condition.state, seconds = "running", now - condition.since
             condition.since = now
             self.log("ready", service=service.name, seconds=round(seconds, 2))
             self.on_ready(service.name)
-        elif now - condition.since > service.start_seconds:
-            condition.since = now
+        elif now - condition.late_from > service.start_seconds:
+            condition.late_from = now
             self.log("late", level="warning", service=service.name)
             self.runner.stop(service.name)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import signal
 import socket
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,13 @@ from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.federation.supervision import Backoff, Log, Service, Supervisor
 
 TICK_SECONDS = 0.2
-#: A log that is larger when its process starts is set aside as ``NAME.log.1``.
+#: A log that is larger is set aside as ``NAME.log.1``, in place of the one before.
 LARGEST_LOG = 20 * 1024 * 1024
+TRIM_SECONDS = 30.0
+#: Bytes at the end of a log in which a process says why it ended.
+LAST_WORDS = 16 * 1024
+#: Seconds that work beside the processes has to end when they are stopped.
+JOIN_SECONDS = 3.0
 
 
 @contextmanager
@@ -56,7 +63,10 @@ class Supervised(ABC):
 
     def __init__(self, folder: Path, base: Mapping[str, str], resident: bool, log: Log) -> None:
         self.folder = folder.resolve()
-        self.log = log
+        self._log = log
+        self._silent = False
+        self._beside: list[threading.Thread] = []
+        self._trim_at = 0.0
         self.resident = resident
         self.scripts = self.folder / "scripts"
         self.environment = flower_environment(base, self.folder / "flower", self.scripts)
@@ -64,6 +74,11 @@ class Supervised(ABC):
         self.processes = Processes(self.environment, self.logs)
         self.supervisor: Supervisor | None = None
         self.offsets: dict[str, int] = {}
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Tell an event; after the end of `run` nothing is told any more."""
+        if not self._silent:
+            self._log(event, **facts)
 
     @abstractmethod
     def services(self) -> Sequence[Service]:
@@ -75,7 +90,8 @@ class Supervised(ABC):
 
     def ready(self) -> bool:
         """Whether everything does its work."""
-        return self.supervisor is not None and self.supervisor.all_running()
+        supervisor = self.supervisor
+        return supervisor is not None and supervisor.all_running()
 
     def on_ready(self, name: str) -> None:  # noqa: B027 most services need none
         """React to a service that has become ready."""
@@ -87,15 +103,41 @@ class Supervised(ABC):
         """React to what has changed on disk."""
 
     def run(self, stop: threading.Event, health_port: int) -> None:
-        """Keep everything running until ``stop``; then no process is left."""
+        """Keep everything running until ``stop``; then no process is left.
+
+        Raises
+        ------
+        PortInUseError
+            When the port for probes is taken.
+        """
+        losses = 0
         with serve_health(health_port, self._report) as port:
             self.announce(port)
             try:
                 while not stop.is_set():
+                    begun = time.monotonic()
                     self._run_guarded(stop)
+                    losses = 1 if time.monotonic() - begun > Backoff().stable else losses + 1
+                    stop.wait(Backoff().delay(losses, 0.0) if losses > 1 else 0.0)
             finally:
                 (self.folder / "running.json").unlink(missing_ok=True)
-        self.log("stopped")
+                self._end_beside()
+        self._log("stopped")
+
+    def beside(self, work: Callable[[], None]) -> threading.Thread:
+        """Do something that takes long beside the supervision; not joined for long at the end."""
+        self._beside = [thread for thread in self._beside if thread.is_alive()]
+        thread = threading.Thread(target=work, daemon=True)
+        self._beside.append(thread)
+        thread.start()
+        return thread
+
+    def _end_beside(self) -> None:
+        end = time.monotonic() + JOIN_SECONDS
+        for thread in self._beside:
+            thread.join(max(0.0, end - time.monotonic()))
+        # A thread that is left must not write to a stream that the interpreter closes.
+        self._silent = True
 
     def announce(self, health_port: int) -> None:
         """Say where probes are answered, on the log and in ``running.json``."""
@@ -105,26 +147,34 @@ class Supervised(ABC):
 
     def _run_guarded(self, stop: threading.Event) -> None:
         self.processes = Processes(self.environment, self.logs)
-        with self.processes:
+        # A guardian that was killed also takes the pipe to it, wherever that is noticed first.
+        with suppress(BrokenPipeError), self.processes:
             place = Path(self.processes.private) / "resident" if self.resident else None
             write_scripts(self.scripts, place)
-            self.supervisor = Supervisor(
-                self._all_services(place),
-                self.processes,
-                self.log,
-                time.monotonic,
-                random.Random(),  # noqa: S311 jitter keeps no secret
-                Backoff(),
-                self.on_ready,
-                self.on_exit,
-            )
-            while not stop.wait(TICK_SECONDS):
-                if not self.processes.guarded():
-                    self.log("guardian lost", level="error")
-                    return
-                self.supervisor.tick()
-                self.each_tick()
-            self.log("stopping")
+            self.supervisor = self._make_supervisor(place)
+            try:
+                while self.processes.guarded():
+                    if stop.wait(TICK_SECONDS):
+                        self.log("stopping")
+                        return
+                    self.supervisor.tick()
+                    self.each_tick()
+                    self._trim_logs()
+            finally:
+                self.supervisor = None
+        self.log("guardian lost", level="error")
+
+    def _make_supervisor(self, place: Path | None) -> Supervisor:
+        return Supervisor(
+            self._all_services(place),
+            self.processes,
+            self.log,
+            time.monotonic,
+            random.Random(),  # noqa: S311 jitter keeps no secret
+            Backoff(),
+            self.on_ready,
+            self.on_exit,
+        )
 
     def _all_services(self, place: Path | None) -> list[Service]:
         services = list(self.services())
@@ -132,20 +182,35 @@ class Supervised(ABC):
             return services
         for service in services:
             service.after = ("resident", *service.after)
-        first = Service("resident", lambda: resident_command(place), place.exists)
-        return [first, *services]
+        command = self.started("resident", lambda: resident_command(place))
+        # A socket that a killed process left is there, but nobody accepts.
+        return [Service("resident", command, lambda: accepts(place)), *services]
 
     def started(self, name: str, argv: Callable[[], Sequence[str]]) -> Callable[[], Sequence[str]]:
         """Give the command line, and note where the log of this start begins."""
 
         def noted() -> Sequence[str]:
             log = self.logs / f"{name}.log"
-            if log.exists() and log.stat().st_size > LARGEST_LOG:
-                log.replace(log.with_suffix(".log.1"))
+            self._trim(log)
             self.offsets[name] = log.stat().st_size if log.exists() else 0
             return argv()
 
         return noted
+
+    def _trim_logs(self) -> None:
+        if time.monotonic() < self._trim_at:
+            return
+        self._trim_at = time.monotonic() + TRIM_SECONDS
+        for log in self.logs.glob("*.log"):
+            self._trim(log)
+
+    def _trim(self, log: Path) -> None:
+        """Set a large log aside; processes write on at its end, which is its beginning then."""
+        with suppress(OSError):
+            if log.exists() and log.stat().st_size > LARGEST_LOG:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
+                self.offsets[log.stem] = 0
 
     def said(self, name: str) -> str:
         """What a service has written since its last start."""
@@ -156,8 +221,19 @@ class Supervised(ABC):
         except FileNotFoundError:
             return ""
 
+    def last_words(self, name: str) -> str:
+        """The end of what a service has written since its last start."""
+        try:
+            with (self.logs / f"{name}.log").open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self.offsets.get(name, 0), size - LAST_WORDS))
+                return log.read(LAST_WORDS).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
     def _report(self) -> tuple[bool, dict[str, Any]]:
-        services = self.supervisor.report() if self.supervisor else {}
+        supervisor = self.supervisor
+        services = supervisor.report() if supervisor else {}
         return self.ready(), {"services": services} | self.details()
 
 
@@ -168,3 +244,14 @@ def listens(port: int, host: str = "127.0.0.1") -> bool:
             return True
     except OSError:
         return False
+
+
+def accepts(place: Path) -> bool:
+    """Whether a process accepts connections at a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect(str(place))
+        except OSError:
+            return False
+        return True

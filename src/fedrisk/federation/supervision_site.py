@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fedrisk.federation.engines.flower import supernode_command, toml_strings
@@ -17,12 +19,19 @@ from fedrisk.federation.supervision_run import Supervised
 
 #: What a SuperNode logs once SuperLink has accepted it.
 CONNECTED = "SuperNode ID:"
-#: What it logs when SuperLink does not know its key.
-REFUSED = ("Invalid SuperNode authentication", "401 Unauthorized", "not found", "404 Not Found")
-_NOT_REGISTERED = (
-    "the coordinator does not accept this site's key: it is not approved yet, was removed, "
-    "or another site runs with the same key"
+#: What it logs when SuperLink does not let it in.
+REFUSED = (
+    "Failed to activate SuperNode",
+    "Invalid SuperNode authentication",
+    "401 Unauthorized",
+    "404 Not Found",
 )
+_NOT_ACCEPTED = (
+    "the coordinator does not accept this site's key: it is not approved yet, was removed, or "
+    "another site runs with the same key; if the coordinator was restarted, this passes in a minute"
+)
+#: Seconds between two looks at the way to the coordinator.
+LOOK_SECONDS = 60.0
 
 
 class Site(Supervised):
@@ -41,6 +50,8 @@ class Site(Supervised):
         super().__init__(site.folder, base, resident, log)
         self.site = site
         self.fault = ""
+        self._tries_next = False
+        self._look_at = time.monotonic() + LOOK_SECONDS
         self._diagnosis: threading.Thread | None = None
 
     def services(self) -> Sequence[Service]:
@@ -61,8 +72,14 @@ class Site(Supervised):
         values = {"site": settings.site, "data": settings.data, "folder": str(self.folder)}
         write_whole(config, toml_strings(**values))
         (port,) = free_ports(1)
-        site = self.site
-        return supernode_command(settings.superlink, site.authorities, site.key, port, config)
+        authorities = self.site.authorities
+        return supernode_command(settings.superlink, authorities, self._key(), port, config)
+
+    def _key(self) -> Path:
+        """The key in use, or the one that comes next, once the one in use has been refused."""
+        following = self.folder / "next.key"
+        self._tries_next = self._tries_next and following.exists()
+        return following if self._tries_next else self.site.key
 
     def details(self) -> dict[str, Any]:
         """Who this is, where it connects, and what stands in between."""
@@ -70,29 +87,43 @@ class Site(Supervised):
         return {"site": settings.site, "superlink": settings.superlink, "fault": self.fault}
 
     def on_ready(self, name: str) -> None:
-        """Forget what stood in between."""
-        if name == "supernode":
-            self.fault = ""
-
-    def on_exit(self, name: str) -> None:
-        """Find out why, beside the restart; take the next key when the old one is refused."""
+        """Forget what stood in between; the key by which the site came in is the one in use."""
         if name != "supernode":
             return
-        said = self.said("supernode")
-        refused = any(sign in said for sign in REFUSED)
-        if refused and self.site.take_next_key():
+        self.fault = ""
+        if self._tries_next and self.site.take_next_key():
             self.log("key changed", site=self.site.settings.site)
-            return
-        self._diagnosis = threading.Thread(target=self._diagnose, args=(refused,), daemon=True)
-        self._diagnosis.start()
+        self._tries_next = False
 
-    def _diagnose(self, refused: bool) -> None:
-        settings = self.site.settings
-        found = fault(settings.superlink, self.site.authorities, lambda: datetime.now(UTC))
-        self.fault = found or (_NOT_REGISTERED if refused else "")
-        if self.fault:
-            self.log("not connected", level="error", reason=self.fault)
+    def on_exit(self, name: str) -> None:
+        """Find out why, beside the restart; try the other key where there are two."""
+        if name != "supernode":
+            return
+        said = self.last_words("supernode")
+        refused = any(sign in said for sign in REFUSED)
+        if refused:
+            self._tries_next = not self._tries_next
+        self._find_out(refused)
+
+    def each_tick(self) -> None:
+        """Try the way to the coordinator now and then: Flower waits for it without a word."""
+        if time.monotonic() > self._look_at:
+            self._find_out(refused=False)
 
     def check_way(self) -> None:
         """Try the way to the coordinator once, and log what is wrong; the start goes on."""
         self._diagnose(refused=False)
+
+    def _find_out(self, refused: bool) -> None:
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        if self._diagnosis is None or not self._diagnosis.is_alive():
+            self._diagnosis = self.beside(lambda: self._diagnose(refused))
+
+    def _diagnose(self, refused: bool) -> None:
+        superlink = self.site.settings.superlink
+        found = fault(superlink, self.site.authorities, lambda: datetime.now(UTC))
+        # A refusal stands until the SuperNode is connected.
+        refused = refused or self.fault == _NOT_ACCEPTED
+        former, self.fault = self.fault, found or (_NOT_ACCEPTED if refused else "")
+        if self.fault and self.fault != former:
+            self.log("not connected", level="error", reason=self.fault)
