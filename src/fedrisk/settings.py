@@ -24,6 +24,10 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path("fedrisk-home")
+    federation: Path | None = Field(
+        default=None,
+        description="Folder of the federation whose coordinator this is; it sets it itself.",
+    )
     tracking_uri: str | None = Field(
         default=None,
         validation_alias=AliasChoices("FEDRISK_TRACKING_URI", "MLFLOW_TRACKING_URI"),

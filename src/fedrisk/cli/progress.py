@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -26,21 +25,19 @@ class Display:
     Parameters
     ----------
     request : TrainingRequest
-    sites : sequence of str
-        Names, for the first line.
     """
 
-    def __init__(self, request: TrainingRequest, sites: Sequence[str]) -> None:
+    def __init__(self, request: TrainingRequest) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._status: Status | None = None
         self._request = request
-        self._sites = sites
 
     def __enter__(self) -> Self:
-        names = ", ".join(self._sites[:6]) + (", ..." if len(self._sites) > 6 else "")
+        request, sites = self._request, self._request.sites
+        names = ", ".join(sites[:6]) + (", ..." if len(sites) > 6 else "")
         self._print(
-            f"study {self._request.study.name}, {len(self._sites)} sites ({names}), "
-            f"{self._request.model} by {self._request.strategy}"
+            f"run {request.run_id}: study {request.study.name}, {len(sites)} sites ({names}), "
+            f"{request.model} by {request.strategy}"
         )
         if self._console.is_terminal:
             self._status = self._console.status("starting")
@@ -72,6 +69,8 @@ class Display:
         figures += [f"AUROC {auroc:.3f}"] if auroc is not None else []
         kind = KINDS.get(record.kind, record.kind)
         self._print(f"round {record.number:2d}  {kind:38s} {'  '.join(figures)}")
+        for reason in record.dropped.values():
+            self._print(f"          dropped from here on: {reason}")
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, markup=False)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedrisk.errors import FederationError, FedriskError
+from fedrisk.errors import FederationError, FedriskError, SupersededError
 from fedrisk.federation.broadcast import Broadcast, Watcher, ignore
+from fedrisk.federation.checkpoint import Checkpoints
+from fedrisk.federation.compatibility import version_warnings
 from fedrisk.federation.progress import Progress
+from fedrisk.federation.provisioning.documents import write_whole
+from fedrisk.federation.receipts import Countersigner
 from fedrisk.federation.training import train
 from fedrisk.home import Home
 from fedrisk.settings import Settings, read_settings
-from fedrisk.study.training import RoundRecord, TrainingRequest
+from fedrisk.study.training import RoundRecord, TrainingRequest, TrainingResult
+
+logger = logging.getLogger(__name__)
 
 app = ServerApp()
 
@@ -28,7 +37,11 @@ def main(grid: Grid, context: Context) -> None:
 def execute(
     grid: Grid, request: TrainingRequest, settings: Settings, watch: Watcher = ignore
 ) -> None:
-    """Train over the grid, record the result, and leave an outcome, whatever happens.
+    """Train over the grid, record the result, and leave an outcome.
+
+    A run that another process began goes on after its last finished round. A process whose run was
+    taken up by another one ends without a word. At a federation's coordinator a process that dies
+    leaves no outcome, for its supervisor starts the run again.
 
     Parameters
     ----------
@@ -36,46 +49,74 @@ def execute(
         Flower's transport, on any engine.
     request : TrainingRequest
     settings : Settings
-        Names the home and the registry.
+        Names the home, the registry, and the federation's folder where there is one.
     watch : callable
         Called with each finished round, beside its line in the run's folder.
     """
     home = Home(settings.home)
     progress = Progress(home.run(request.run_id))
-
-    def finished(record: RoundRecord) -> None:
-        progress.add(record)
-        watch(record)
-
-    with progress.hold():
-        _run(grid, request, settings, home, progress, finished)
+    progress.ask(request)
+    checkpoints = Checkpoints.claim(progress.folder / "checkpoint")
+    work = _Work(grid, request, settings, home, progress, checkpoints, watch)
+    with progress.hold(checkpoints.token):
+        work.run()
 
 
-def _run(
-    grid: Grid,
-    request: TrainingRequest,
-    settings: Settings,
-    home: Home,
-    progress: Progress,
-    finished: Watcher,
-) -> None:
-    try:
-        broadcast = Broadcast(grid, request, settings.poll_seconds, finished)
-        version = _train_and_record(broadcast, settings, home, progress)
-    except FedriskError as error:
-        progress.fail(error)
-    except BaseException as error:
-        progress.fail(FederationError(f"the coordinator's app failed: {error!r}"))
-        raise
-    else:
-        progress.succeed(version=version)
+@dataclass(frozen=True)
+class _Work:
+    grid: Grid
+    request: TrainingRequest
+    settings: Settings
+    home: Home
+    progress: Progress
+    checkpoints: Checkpoints
+    watch: Watcher
 
+    def run(self) -> None:
+        try:
+            version = self._train_and_record()
+            self.checkpoints.verify()
+        except SupersededError as error:
+            logger.warning("%s", error.message)
+        except FedriskError as error:
+            self._fail(error)
+        except BaseException as error:
+            self._died(error)
+            raise
+        else:
+            self.progress.succeed(self.checkpoints.token, version=version)
 
-def _train_and_record(
-    broadcast: Broadcast, settings: Settings, home: Home, progress: Progress
-) -> str:
-    result = train(broadcast, datetime.now(UTC))
-    (progress.folder / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
-    from fedrisk.registry.record import record_training
+    def _train_and_record(self) -> str:
+        result = self._train()
+        self.checkpoints.verify()  # from here on the result leaves this process
+        write_whole(self.progress.folder / "result.json", result.model_dump_json())
+        from fedrisk.registry.record import record_training
 
-    return record_training(result, home, settings)
+        return record_training(result, self.home, self.settings)
+
+    def _train(self) -> TrainingResult:
+        def finished(record: RoundRecord) -> None:
+            self.progress.add(record)
+            self.watch(record)
+
+        broadcast = Broadcast(self.grid, self.request, self.settings.poll_seconds, finished)
+        if self.settings.federation is not None:
+            broadcast.countersigner = Countersigner.open(
+                self.settings.federation, lambda: datetime.now(UTC)
+            )
+        result = train(broadcast, datetime.now(UTC), self.checkpoints)
+        warnings = (*result.warnings, *version_warnings(broadcast.versions))
+        return result.model_copy(update={"warnings": warnings})
+
+    def _fail(self, error: FedriskError) -> None:
+        with suppress(SupersededError):
+            self.checkpoints.verify()
+            self.progress.fail(error, self.checkpoints.token)
+
+    def _died(self, error: BaseException) -> None:
+        reason = f"the coordinator's app failed: {error!r}"
+        logger.error("%s", reason)
+        if self.settings.federation is None:
+            self._fail(FederationError(reason, hint="`fedrisk train --resume` takes the run up"))
+        else:
+            write_whole(self.progress.folder / "crash.txt", reason + "\n")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedrisk.errors import DataError, FedriskError, UsageError, Violation
 from fedrisk.home import Home
@@ -15,7 +15,9 @@ from fedrisk.settings import Settings
 from fedrisk.study import Study
 from fedrisk.study.training import TrainingRequest, TrainingResult
 
-ENGINES = ("local", "simulation")
+if TYPE_CHECKING:
+    from fedrisk.cli.progress import Display
+    from fedrisk.federation.engines.deployed import DeployedEngine
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Trained:
             "seconds": round(self.seconds, 2),
             "federation_seconds": round(result.seconds, 2),
             "sites": {site: count["train"] + count["test"] for site, count in result.rows.items()},
+            "dropped": [dropout.model_dump(mode="json") for dropout in result.dropouts],
             "metrics": result.metrics,
             "per_site": result.per_site,
             "warnings": list(result.warnings),
@@ -59,26 +62,31 @@ class Trained:
 
 def new_request(
     study: Study,
-    sites: Mapping[str, Path],
+    sites: Mapping[str, Path] | tuple[str, ...],
     now: datetime,
     *,
     model: str,
     strategy: str,
     rounds: int | None,
     options: Mapping[str, float],
+    quorum: int | None = None,
+    deadline: float | None = None,
 ) -> TrainingRequest:
     """A request with a run id of its own; rows are judged mature as of now.
 
     Raises
     ------
     UsageError
-        When model or strategy is unknown, or no site is named.
+        When model or strategy is unknown, no site is named, or the quorum cannot be met.
     """
     from fedrisk.federation.training import check_names
 
     check_names(model, strategy)
     if not sites:
         raise UsageError("no site is named", hint="name each by --site NAME=FILE")
+    if quorum is not None and quorum > len(sites):
+        raise UsageError(f"a quorum of {quorum} sites cannot be met by {len(sites)}")
+    limits = {} if deadline is None else {"deadline": deadline}
     return TrainingRequest(
         run_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         study=study,
@@ -88,7 +96,26 @@ def new_request(
         as_of=now.astimezone(UTC).isoformat(timespec="seconds"),
         rounds=rounds or (30 if strategy == "exact" else 10),
         options=dict(options),
+        quorum=quorum,
+        **limits,
     )
+
+
+def kept_request(home: Home, run_id: str) -> TrainingRequest:
+    """What an earlier command asked for.
+
+    Raises
+    ------
+    UsageError
+        When the home knows no such run.
+    """
+    from fedrisk.federation.unfinished import read_request
+
+    known = [path.parent.name for path in (home.root / "runs").glob("*/request.json")]
+    if run_id not in known:
+        shown = ", ".join(sorted(known)[-5:]) or "none"
+        raise UsageError(f"no run {run_id!r} in {home.root}", hint=f"the latest runs: {shown}")
+    return read_request(home.run(run_id))
 
 
 def check_rows(study: Study, sites: Mapping[str, Path], as_of: datetime) -> None:
@@ -125,20 +152,109 @@ def train_on(
     *,
     promote: bool,
     started: datetime,
+    policy: Path | None = None,
 ) -> Trained:
-    """Run a request on an engine and release its model.
+    """Run a request, or take it up, on an engine of this machine and release its model.
+
+    Parameters
+    ----------
+    engine : str
+        ``local`` or ``simulation``.
+    request : TrainingRequest
+    sites : mapping of name to path
+    settings : Settings
+    promote : bool
+    started : datetime
+        When the command began.
+    policy : Path, optional
+        What every site answers, on the local engine.
 
     Raises
     ------
     FedriskError
         Whatever ended the run; nothing is registered then.
     """
+    from fedrisk.federation.progress import Progress
+
     home = Home(settings.home).prepare()
     check_rows(request.study, sites, datetime.fromisoformat(request.as_of))
+
+    def run(display: Display) -> dict[str, Any]:
+        done = Progress(home.run(request.run_id)).success()
+        if done is not None:
+            return done
+        try:
+            if engine == "simulation":
+                return _simulate(request, sites, settings, home, display)
+            return _run_locally(request, sites, settings, home, display, policy)
+        except KeyboardInterrupt:
+            display.say(f"take the run up with --resume {request.run_id}, and the same --site ...")
+            raise
+
+    return _release(run, request, settings, promote=promote, started=started)
+
+
+def train_deployed(
+    engine: DeployedEngine,
+    request: TrainingRequest,
+    settings: Settings,
+    *,
+    promote: bool,
+    started: datetime,
+    stop: bool,
+) -> Trained:
+    """Run a request, or take it up, on a running federation and release its model.
+
+    Parameters
+    ----------
+    engine : DeployedEngine
+    request : TrainingRequest
+    settings : Settings
+    promote : bool
+    started : datetime
+        When the command began.
+    stop : bool
+        Let an interrupt end the run; else it goes on without this command.
+
+    Raises
+    ------
+    FedriskError
+        Whatever ended the run; nothing is registered then.
+    """
+
+    def run(display: Display) -> dict[str, Any]:
+        try:
+            return engine.run(request, display.watch, display.say)
+        except KeyboardInterrupt:
+            if stop:
+                display.say(f"stopping run {request.run_id}")
+                engine.stop(request)
+            else:
+                folder = engine.federation.folder
+                display.say(
+                    "the run goes on; follow it again: fedrisk train --engine deployed "
+                    f"--federation {folder} --resume {request.run_id}"
+                )
+            raise
+
+    engine.home.prepare()
+    settings = settings.model_copy(update={"home": engine.home.root})
+    return _release(run, request, settings, promote=promote, started=started)
+
+
+def _release(
+    run: Callable[[Display], dict[str, Any]],
+    request: TrainingRequest,
+    settings: Settings,
+    *,
+    promote: bool,
+    started: datetime,
+) -> Trained:
     from fedrisk.cli.progress import Display
 
-    with Display(request, list(sites)) as display:
-        outcome = _run(engine, request, sites, settings, home, display)
+    home = Home(settings.home)
+    with Display(request) as display:
+        outcome = run(display)
         display.say("registering the model")
         from fedrisk.registry.promotion import register_outcome
 
@@ -152,28 +268,36 @@ def train_on(
     return Trained(result, released.version, released.alias, seconds)
 
 
-def _run(
-    engine: str,
+def _simulate(
     request: TrainingRequest,
     sites: Mapping[str, Path],
     settings: Settings,
     home: Home,
-    display: Any,
+    display: Display,
 ) -> dict[str, Any]:
-    if engine == "simulation":
-        from fedrisk.cli.server_app import execute
-        from fedrisk.federation.engines.simulation import run_simulation
+    from fedrisk.cli.server_app import execute
+    from fedrisk.federation.engines.simulation import run_simulation
 
-        display.say("starting Flower's simulation runtime")
-        return run_simulation(
-            request,
-            sites,
-            home.run(request.run_id),
-            lambda grid, asked: execute(grid, asked, settings, display.watch),
-        )
+    display.say("starting Flower's simulation runtime")
+    return run_simulation(
+        request,
+        sites,
+        home.run(request.run_id),
+        lambda grid, asked: execute(grid, asked, settings, display.watch),
+    )
+
+
+def _run_locally(
+    request: TrainingRequest,
+    sites: Mapping[str, Path],
+    settings: Settings,
+    home: Home,
+    display: Display,
+    policy: Path | None,
+) -> dict[str, Any]:
     from fedrisk.federation.engines.local import LocalEngine
     from fedrisk.settings import process_environment
 
     resident = settings.flower_start == "resident"
-    local = LocalEngine(home, process_environment(), datetime.now(UTC), resident)
+    local = LocalEngine(home, process_environment(), datetime.now(UTC), resident, policy)
     return local.run(request, sites, display.watch, display.say)

@@ -11,10 +11,12 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedrisk.errors import EgressError, SiteRefusedError
-from fedrisk.federation.collection import Collection
+from fedrisk.federation.collection import Collection, site_of
+from fedrisk.federation.compatibility import check_version
 from fedrisk.federation.membership import Roster
 from fedrisk.federation.plausibility import Known, check_reply
-from fedrisk.federation.query import MESSAGE_TYPES, Query, Reply
+from fedrisk.federation.query import MESSAGE_TYPES, Query, Reply, read_head, with_receipt
+from fedrisk.federation.receipts import Countersigner
 from fedrisk.study.training import RoundRecord, TrainingRequest
 
 Watcher = Callable[[RoundRecord], None]
@@ -44,6 +46,10 @@ class Broadcast:
         What the sites said at the summary; later answers must agree with it.
     roster : Roster
         Who takes part still.
+    countersigner : Countersigner or None
+        Of a federation whose sites keep egress logs: binds nodes to names, checks heads.
+    versions : dict of site to str
+        The release of fedrisk that each site answered with.
     """
 
     grid: Grid
@@ -53,6 +59,8 @@ class Broadcast:
     rounds: list[RoundRecord] = field(default_factory=list)
     known: Known = field(default_factory=Known)
     roster: Roster = field(init=False)
+    countersigner: Countersigner | None = None
+    versions: dict[str, str] = field(default_factory=dict)
     _announced: int = 0
 
     def __post_init__(self) -> None:
@@ -78,14 +86,20 @@ class Broadcast:
         """
         started, sent = time.monotonic(), query.content() if content is None else content
         number = len(self.rounds) + 1
+        heads = _Heads(self.countersigner)
+        self.roster.nodes |= heads.nodes()
 
         def make(node: int, seconds: float) -> Message:
             kind = MESSAGE_TYPES[query.kind]
-            return Message(sent, node, kind, ttl=seconds, group_id=str(number))
+            content = with_receipt(sent, heads.receipt(self.roster.nodes.get(node)))
+            return Message(content, node, kind, ttl=seconds, group_id=str(number))
 
         def judge(message: Message) -> Reply:
+            check_release(message)  # first: the rest may mean something else there
+            heads.check(message)
             reply = read_reply(message, self.request.study.hash)
             check_reply(reply, query, self.known)
+            self.versions[reply.site] = reply.version
             return reply
 
         deadline = self.request.deadline
@@ -120,15 +134,44 @@ class Broadcast:
             self.watch(self.rounds[self._announced - 1])
 
     def document(self) -> dict[str, Any]:
-        """What a checkpoint keeps: rounds and roster."""
+        """What a checkpoint keeps: rounds, roster, the sites' releases."""
         rounds = [record.model_dump(mode="json") for record in self.rounds]
-        return {"rounds": rounds, "roster": self.roster.document()}
+        return {"rounds": rounds, "roster": self.roster.document(), "versions": self.versions}
 
     def restore(self, document: Mapping[str, Any]) -> None:
         """Take up what `document` gave; its rounds are not announced again."""
         self.rounds = [RoundRecord.model_validate(record) for record in document["rounds"]]
         self.roster.restore(document["roster"])
+        self.versions = dict(document["versions"])
         self._announced = len(self.rounds)
+
+
+@dataclass
+class _Heads:
+    """Heads and receipts of one round; nothing where the sites keep no logs."""
+
+    countersigner: Countersigner | None
+    _after: dict[str, int] = field(default_factory=dict)
+
+    def nodes(self) -> dict[int, str]:
+        return {} if self.countersigner is None else self.countersigner.nodes()
+
+    def receipt(self, site: str | None) -> str:
+        """The receipt to send; of a question that is asked again, the first one counts."""
+        found = self.countersigner and site and self.countersigner.receipt(site)
+        if not found or not site:
+            return ""
+        self._after.setdefault(site, found.head.sequence)
+        return found.text()
+
+    def check(self, message: Message) -> None:
+        """Refuse a reply whose site's log is not what it was; its own refusal says more."""
+        if self.countersigner is None:
+            return
+        head, site = read_head(message.content), site_of(message) or ""
+        if head is None and "refusal" in message.content.config_records:
+            return
+        self.countersigner.take(site, head, self._after.get(site, 0))
 
 
 def read_reply(message: Message, study_hash: str) -> Reply:
@@ -162,4 +205,16 @@ def read_reply(message: Message, study_hash: str) -> Reply:
         rows = int(str(content.metric_records["metrics"]["num-examples"]))
     except (KeyError, ValueError) as error:
         raise EgressError(f"site {site!r} sent no readable answer: {error!r}") from None
-    return Reply(site, arrays, rows)
+    return Reply(site, arrays, rows, str(about.get("version", "")))
+
+
+def check_release(message: Message) -> None:
+    """Refuse a reply whose site's release of fedrisk does not work with this one.
+
+    Raises
+    ------
+    FederationError
+        Names the site and both releases.
+    """
+    about = message.content.config_records["site"]
+    check_version(str(about.get("version", "")), f"site {about['name']!r}")

@@ -1,10 +1,14 @@
-"""How a run tells whoever asked for it: lines while it goes on, one outcome at its end."""
+"""How a run tells whoever asked for it: lines while it goes on, one outcome at its end.
+
+Several processes may work on one run, one after the other: each claims it and gets a token that is
+greater than those before (`fedrisk.federation.checkpoint`). What an earlier one says of the end
+does not count once a later one has begun.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +17,16 @@ from typing import Any
 
 from fedrisk import errors
 from fedrisk.errors import FederationError, FedriskError
-from fedrisk.study.training import RoundRecord
+from fedrisk.federation.provisioning.documents import write_whole
+from fedrisk.study.training import RoundRecord, TrainingRequest
 
 
 @dataclass
 class Progress:
-    """The files of one run: ``progress.jsonl`` grows, ``outcome.json`` appears whole.
+    """The files of one run.
+
+    ``request.json`` is there first, ``progress.jsonl`` grows, ``alive/TOKEN`` is locked by the
+    process that works on the run, ``outcome.json`` appears whole.
 
     Parameters
     ----------
@@ -29,11 +37,20 @@ class Progress:
     folder: Path
     _offset: int = field(default=0, repr=False)
 
-    def add(self, record: RoundRecord) -> None:
-        """Append a finished round."""
+    def ask(self, request: TrainingRequest) -> None:
+        """Keep what is asked for, before anything starts, so that it can be taken up again."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "progress.jsonl").open("a", encoding="utf-8") as file:
-            file.write(record.model_dump_json() + "\n")
+        if not (self.folder / "request.json").exists():
+            write_whole(self.folder / "request.json", request.model_dump_json() + "\n")
+
+    def add(self, record: RoundRecord) -> None:
+        """Append a finished round, over what a process that was killed left of its last line."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "progress.jsonl"
+        content = path.read_bytes() if path.exists() else b""
+        with path.open("ab") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+            file.write(record.model_dump_json().encode() + b"\n")
 
     def news(self) -> Iterator[RoundRecord]:
         """Rounds that were added since the last call."""
@@ -49,17 +66,30 @@ class Progress:
             yield RoundRecord.model_validate_json(line)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Be `alive` for as long as this process runs the run, whatever way it ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "alive").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def hold(self, token: int = 0) -> Iterator[None]:
+        """Be `alive` for as long as this process runs the run, whatever way it ends.
+
+        Parameters
+        ----------
+        token : int
+            Of this process's claim; an outcome of those before does not count from now on.
+        """
+        (self.folder / "alive").mkdir(parents=True, exist_ok=True)
+        draft = self.folder / "alive" / f"{token}.part"
+        with draft.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # before it has its name: nobody is waited for
+            draft.replace(self.folder / "alive" / str(token))
             yield
 
+    def token(self) -> int:
+        """Of the latest process that began; -1 before the first."""
+        names = (path.name for path in (self.folder / "alive").glob("*"))
+        return max((int(name) for name in names if name.isdigit()), default=-1)
+
     def alive(self) -> bool:
-        """Whether a process holds the run: the kernel frees its lock when it ends."""
+        """Whether the latest process runs: the kernel frees its lock when it ends."""
         try:
-            with (self.folder / "alive").open("r") as file:
+            with (self.folder / "alive" / str(self.token())).open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -67,14 +97,19 @@ class Progress:
             return True
         return False
 
-    def succeed(self, **facts: object) -> None:
+    def succeed(self, token: int = 0, **facts: object) -> None:
         """Write the outcome of a run that ended well."""
-        self._write({"ok": True, **facts})
+        self._write({"ok": True, "token": token, **facts})
 
-    def fail(self, error: FedriskError) -> None:
+    def fail(self, error: FedriskError, token: int = 0) -> None:
         """Write the outcome of a run that ended by an error."""
         kind = type(error).__name__
-        self._write({"ok": False, "class": kind, "message": error.message, "hint": error.hint})
+        told = {"class": kind, "message": error.message, "hint": error.hint}
+        self._write({"ok": False, "token": token, **told})
+
+    def ended(self) -> bool:
+        """Whether there is an outcome that counts, good or bad."""
+        return self._outcome() is not None
 
     def outcome(self) -> dict[str, Any] | None:
         """What the run ended with, or None while it goes on.
@@ -84,20 +119,30 @@ class Progress:
         FedriskError
             The error that the run ended by, of the same class.
         """
+        found = self._outcome()
+        if found is None or found["ok"]:
+            return found
+        kind = getattr(errors, found["class"], FederationError)
+        raise kind(found["message"], hint=found["hint"])
+
+    def success(self) -> dict[str, Any] | None:
+        """The outcome of a run that ended well; None where it goes on or failed."""
+        found = self._outcome()
+        return found if found is not None and found["ok"] else None
+
+    def reopen(self) -> None:
+        """Forget a bad outcome, for the run is taken up again."""
+        found = self._outcome()
+        if found is not None and not found["ok"]:
+            (self.folder / "outcome.json").unlink(missing_ok=True)
+
+    def _outcome(self) -> dict[str, Any] | None:
         try:
             found = json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        if found["ok"]:
-            return dict(found)
-        kind = getattr(errors, found["class"], FederationError)
-        raise kind(found["message"], hint=found["hint"])
+        return dict(found) if found.get("token", 0) >= self.token() else None
 
     def _write(self, document: dict[str, object]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / "outcome.json.part"
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.folder / "outcome.json")
+        write_whole(self.folder / "outcome.json", json.dumps(document))

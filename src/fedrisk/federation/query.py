@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedrisk import __version__
 from fedrisk.errors import EgressError, FedriskError
+from fedrisk.federation.compatibility import check_version
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import evaluation_dimensions
 from fedrisk.models.summary import summary_dimensions
@@ -55,6 +56,8 @@ class Query:
         Kind of model that is fitted; a site's policy names those that it takes part in.
     receipt : str
         The coordinator's countersignature on the head of this site's egress log; may be empty.
+    version : str
+        The coordinator's release of fedrisk.
     """
 
     kind: str
@@ -66,6 +69,7 @@ class Query:
     options: Mapping[str, float] = field(default_factory=dict)
     model: str = "logistic"
     receipt: str = ""
+    version: str = __version__
 
     def config(self) -> ConfigRecord:
         """Everything but the parameters."""
@@ -80,6 +84,7 @@ class Query:
                 "as-of": self.as_of,
                 "design": json.dumps(document),
                 "model": self.model,
+                "version": self.version,
                 # Flower cannot count the bytes of an empty text.
                 **({"receipt": self.receipt} if self.receipt else {}),
             }
@@ -100,6 +105,8 @@ class Query:
             When the question cannot be read, or its study does not match its hash.
         StudyError
             When the study breaks the contract of this version.
+        FederationError
+            When the coordinator's release does not work with this one.
         """
         try:
             return cls._read(content)
@@ -109,6 +116,8 @@ class Query:
     @classmethod
     def _read(cls, content: RecordDict) -> Query:
         config = dict(content.config_records["config"])
+        version = str(config.pop("version", ""))
+        check_version(version, "the coordinator")  # first: the rest may mean something else there
         study = parse_study(str(config.pop("study")), "the coordinator's study")
         if study.hash != config.pop("study-hash"):
             raise EgressError("the study does not match its hash")
@@ -124,6 +133,7 @@ class Query:
             parameters=np.atleast_2d(np.asarray(array.numpy(), np.float64)),
             model=str(config.pop("model", "logistic")),
             receipt=str(config.pop("receipt", "")),
+            version=version,
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
         )
 
@@ -153,11 +163,14 @@ class Reply:
     arrays : mapping of "record/field" to array
     rows : int
         Training rows behind the answer, the weight in averaging strategies.
+    version : str
+        The site's release of fedrisk.
     """
 
     site: str
     arrays: Mapping[str, FloatArray]
     rows: int
+    version: str = ""
 
     @property
     def size(self) -> int:
@@ -182,6 +195,14 @@ class Reply:
             return kind.from_arrays(fields, dimensions)
         except EgressError as error:
             raise EgressError(f"site {self.site!r}: {error.message}") from None
+
+
+def with_receipt(content: RecordDict, receipt: str) -> RecordDict:
+    """A question's content for one site, with the receipt of what it sent before."""
+    if not receipt:
+        return content
+    config = {**content.config_records["config"], "receipt": receipt}
+    return RecordDict({**content, "config": ConfigRecord(config)})
 
 
 def reply_content(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import ssl
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from fedrisk.errors import FederationError, PortInUseError
+from fedrisk.errors import FedriskError, PortInUseError
 from fedrisk.federation.engines.flower import Control, superlink_command, write_connection
 from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.provisioning.certificates import (
@@ -19,12 +24,16 @@ from fedrisk.federation.provisioning.certificates import (
 )
 from fedrisk.federation.provisioning.coordinator import Federation
 from fedrisk.federation.registration import register_members
-from fedrisk.federation.supervision import Log, Service
+from fedrisk.federation.supervision import Backoff, Log, Service, Supervisor
 from fedrisk.federation.supervision_run import Supervised, listens
+from fedrisk.federation.unfinished import Unfinished
 from fedrisk.home import Home
 
-#: Days before the end of a certificate at which each start warns.
+#: Days before the end of a certificate from which on its end is told, each day.
 WARN_DAYS = 30
+DAY = 86_400.0
+#: Where a probe on this machine reaches what listens on every address.
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared only
 
 
 class Coordinator(Supervised):
@@ -52,65 +61,91 @@ class Coordinator(Supervised):
         super().__init__(federation.folder, base, resident, log)
         self.federation = federation
         self.environment["FEDRISK_HOME"] = str(federation.home)
+        self.environment["FEDRISK_FEDERATION"] = str(self.folder)
         (self.superlink_port,) = free_ports(1)
         self.control = Control(self.environment, self.logs / "flwr.log")
+        self._begun, self._now = time.monotonic(), now
+        self._look_again = self._begun + DAY
         self._members = 0
-        self._certificate = 0
+        self._register_at = 0.0
+        self._failures = 0
+        self._certificate = self._stamp("server.crt", "server.key")
+        self._refused = 0
         self._registering: threading.Thread | None = None
-        self._prepare(now)
+        self._unfinished = Unfinished(Home(federation.home), self.control, self.log)
+        self._prepare()
 
-    def _prepare(self, now: datetime) -> None:
+    def _prepare(self) -> None:
         Home(self.federation.home).prepare()
         self._check_port()
-        make_authority(self.federation.loopback, now)
-        make_server_certificate(self.federation.loopback, ["127.0.0.1", "localhost"], now)
+        self._make_loopback()
+        self._warn_of_ends()
+
+    def _time(self) -> datetime:
+        return self._now + timedelta(seconds=time.monotonic() - self._begun)
+
+    def _make_loopback(self) -> None:
+        make_authority(self.federation.loopback, self._time())
+        make_server_certificate(self.federation.loopback, ["127.0.0.1", "localhost"], self._time())
+        self._write_connection()
+
+    def _write_connection(self) -> None:
         authority = self.federation.loopback / "ca.crt"
         write_connection(self.folder / "flower", self.superlink_port, authority)
-        self._certificate = _stamp(self.federation, "server.crt")
+
+    def _warn_of_ends(self) -> None:
         for name in ("server.crt", "ca.crt"):
-            days = (expiry(self.folder / name) - now).days
+            days = (expiry(self.folder / name) - self._time()).days
             if days < WARN_DAYS:
                 hint = "fedrisk federation rotate"
                 self.log("certificate ends", level="warning", name=name, days=days, hint=hint)
 
     def _check_port(self) -> None:
         settings = self.federation.settings
-        family = socket.AF_INET6 if ":" in settings.listen else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.listen, settings.port))
-            except OSError as error:
-                raise PortInUseError(
-                    f"{settings.listen}:{settings.port}: {error.strerror}",
-                    hint="another program listens there; `port` in federation.toml is for sites",
-                ) from None
+        error = _bind(settings.listen, settings.port)
+        if error is not None:
+            taken = error.errno == errno.EADDRINUSE
+            raise PortInUseError(
+                f"{settings.listen}:{settings.port}: {error.strerror}",
+                hint="another program listens there; `port` in federation.toml is for sites"
+                if taken
+                else "`listen` and `port` in federation.toml say where to listen",
+            )
 
     def services(self) -> Sequence[Service]:
         """SuperLink first, then the gateway."""
-        superlink = superlink_command(
-            self.federation.loopback, self.superlink_port, self.federation.database
-        )
-        gateway = [sys.executable, "-m", "fedrisk.cli.gateway"]
-        gateway += [str(self.folder), str(self.superlink_port)]
-        reachable = "127.0.0.1" if self._listens_anywhere() else self.federation.settings.listen
-        port = self.federation.settings.port
+        listen, port = self.federation.settings.listen, self.federation.settings.port
         return [
             Service(
                 "superlink",
-                self.started("superlink", lambda: superlink),
+                self.started("superlink", self._superlink),
                 lambda: listens(self.superlink_port),
             ),
             Service(
                 "gateway",
-                self.started("gateway", lambda: gateway),
-                lambda: listens(port, reachable),
+                self.started("gateway", self._gateway),
+                lambda: listens(port, _REACHABLE.get(listen, listen)),
                 after=("superlink",),
             ),
         ]
 
-    def _listens_anywhere(self) -> bool:
-        return self.federation.settings.listen in ("0.0.0.0", "::")  # noqa: S104 compared only
+    def _superlink(self) -> list[str]:
+        if _bind("127.0.0.1", self.superlink_port) is not None:
+            self._take_another_port()
+        federation = self.federation
+        return superlink_command(federation.loopback, self.superlink_port, federation.database)
+
+    def _take_another_port(self) -> None:
+        """Leave a port that another program took while SuperLink was away."""
+        (self.superlink_port,) = free_ports(1)
+        self._write_connection()
+        self.log("port changed", superlink_port=self.superlink_port)
+        if self.supervisor is not None:
+            self.supervisor.restart("gateway")
+
+    def _gateway(self) -> list[str]:
+        words = [sys.executable, "-m", "fedrisk.cli.gateway"]
+        return [*words, str(self.folder), str(self.superlink_port)]
 
     def details(self) -> dict[str, Any]:
         """When certificates end."""
@@ -123,40 +158,88 @@ class Coordinator(Supervised):
     def on_ready(self, name: str) -> None:
         """Register every site after each start of SuperLink."""
         if name == "superlink":
-            self._members = 0
+            self._members, self._register_at, self._failures = 0, 0.0, 0
 
     def each_tick(self) -> None:
         """Take up changed sites and certificates."""
         supervisor = self.supervisor
         if supervisor is None:
             return
-        certificate = _stamp(self.federation, "server.crt")
-        if certificate != self._certificate:
-            self._certificate = certificate
-            self.log("certificate changed")
+        self._follow_certificate(supervisor)
+        if supervisor.conditions["superlink"].state == "running":
+            self._follow_members()
+            self._unfinished.look()
+        if time.monotonic() > self._look_again:
+            self._look_again += DAY
+            self._warn_of_ends()
+            self._renew_loopback(supervisor)
+
+    def _follow_certificate(self, supervisor: Supervisor) -> None:
+        stamp = self._stamp("server.crt", "server.key")
+        if stamp in (self._certificate, self._refused):
+            return
+        reason = _unfit(self.folder / "server.crt", self.folder / "server.key")
+        if reason:
+            # Between the writing of the two files, or for good: the gateway goes on with the old.
+            self._refused = stamp
+            self.log("certificate not taken", level="warning", reason=reason)
+            return
+        self._certificate, self._refused = stamp, 0
+        self.log("certificate changed")
+        supervisor.restart("gateway")
+
+    def _renew_loopback(self, supervisor: Supervisor) -> None:
+        ends = expiry(self.federation.loopback / "server.crt")
+        if ends - self._time() < timedelta(days=WARN_DAYS):
+            self._make_loopback()
+            supervisor.restart("superlink")
             supervisor.restart("gateway")
+
+    def _follow_members(self) -> None:
         busy = self._registering is not None and self._registering.is_alive()
-        members = _stamp(self.federation, "sites.json")
-        running = supervisor.conditions["superlink"].state == "running"
-        if running and members != self._members and not busy:
+        members = self._stamp("sites.json")
+        if members != self._members and not busy and time.monotonic() >= self._register_at:
             self._members = members
-            self._registering = threading.Thread(target=self._register, daemon=True)
-            self._registering.start()
+            self._registering = self.beside(self._register)
 
     def _register(self) -> None:
         try:
             done = register_members(self.federation.members, self.control)
-        except FederationError as error:
-            self.log("registration failed", level="error", reason=error.message)
-            threading.Event().wait(5.0)
+        except (FedriskError, OSError) as error:
+            self.log("registration failed", level="error", reason=str(error))
+            self._failures += 1
+            self._register_at = time.monotonic() + Backoff(2.0).delay(self._failures, 0.0)
             self._members = 0
             return
+        self._failures = 0
         for line in done:
             self.log("registered", what=line)
 
+    def _stamp(self, *names: str) -> int:
+        """Changes when one of these files does; 0 while none is there."""
+        stamp = 0
+        for name in names:
+            with suppress(OSError):
+                stamp = max(stamp, (self.folder / name).stat().st_mtime_ns)
+        return stamp
 
-def _stamp(federation: Federation, name: str) -> int:
+
+def _bind(host: str, port: int) -> OSError | None:
+    """Try to take an address, and give it back; what speaks against it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None
+
+
+def _unfit(certificate: Path, key: Path) -> str:
+    """Why a server cannot use these two; empty when it can."""
     try:
-        return (federation.folder / name).stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        return str(error)
+    return ""

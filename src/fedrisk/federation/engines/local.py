@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrisk.errors import FederationError, HomeError
+from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.flower import (
     Control,
     superlink_command,
@@ -27,8 +28,10 @@ from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.home import Home
 from fedrisk.study.training import RoundRecord, TrainingRequest
 
-#: Seconds for SuperLink to listen.
+#: Seconds for SuperLink to listen, and for the app to begin.
 START_SECONDS = 90.0
+#: An app that gives no sign for so many seconds beyond two deadlines hangs.
+HANG_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class LocalEngine:
     environment: Mapping[str, str]
     now: datetime
     resident: bool = True
+    policy: Path | None = None
 
     def run(
         self,
@@ -60,6 +64,8 @@ class LocalEngine:
         say: Callable[[str], None],
     ) -> dict[str, Any]:
         """Run to the outcome; every process has ended when this returns or raises.
+
+        A run that an earlier command began is taken up after its last finished round.
 
         Parameters
         ----------
@@ -83,7 +89,12 @@ class LocalEngine:
             When another command runs a federation in this home.
         """
         folder = self.home.federation
+        progress = Progress(self.home.run(request.run_id))
         with _only_one(folder):
+            progress.ask(request)
+            # The app of a command that was killed may live on for a moment: it may write no more.
+            Checkpoints.claim(progress.folder / "checkpoint")
+            progress.reopen()
             credentials = _provision(folder, sites, self.now)
             scripts = (folder / "scripts").resolve()
             environment = flower_environment(self.environment, folder / "flower", scripts)
@@ -91,9 +102,11 @@ class LocalEngine:
             with Processes(environment, self.home.run(request.run_id) / "logs") as processes:
                 control = Control(environment, processes.logs / "flwr.log")
                 self._start(processes, control, credentials, sites, say)
+                former = progress.token()
                 _submit(control, folder, request)
                 say("the sites compute")
-                return _follow(Progress(self.home.run(request.run_id)), processes, watch)
+                limit = 2 * request.deadline + HANG_SECONDS
+                return _follow(progress, processes, watch, former, limit)
 
     def _start(
         self,
@@ -124,7 +137,10 @@ class LocalEngine:
         for (site, path), node_port in zip(sites.items(), node_ports, strict=True):
             private, _ = credentials[site]
             config = private.with_suffix(".toml")
-            config.write_text(toml_strings(site=site, data=str(path.resolve())), encoding="utf-8")
+            values = {"site": site, "data": str(path.resolve())}
+            if self.policy is not None:
+                values["policy"] = str(self.policy.resolve())
+            config.write_text(toml_strings(**values), encoding="utf-8")
             superlink = f"127.0.0.1:{port}"
             argv = supernode_command(superlink, folder / "ca.crt", private, node_port, config)
             processes.start(f"supernode-{site}", argv)
@@ -161,23 +177,34 @@ def _submit(control: Control, folder: Path, request: TrainingRequest) -> None:
 
 
 def _follow(
-    progress: Progress, processes: Processes, watch: Callable[[RoundRecord], None]
+    progress: Progress,
+    processes: Processes,
+    watch: Callable[[RoundRecord], None],
+    former: int,
+    limit: float,
 ) -> dict[str, Any]:
-    deadline = time.monotonic() + START_SECONDS
-    begun = False
+    """Watch the app that began after token ``former``, for ``limit`` seconds without a sign."""
+    begun, end = False, time.monotonic() + START_SECONDS
     while True:
-        alive = progress.alive()  # asked first: an outcome is written before the app ends
+        if not begun and progress.token() > former:
+            begun, end = True, time.monotonic() + limit
+        alive = begun and progress.alive()  # asked first: an outcome is written before the app ends
         for record in progress.news():
             watch(record)
+            end = time.monotonic() + (limit if begun else START_SECONDS)
         if (outcome := progress.outcome()) is not None:
             return outcome
         processes.check()
-        begun = begun or alive
-        if not alive and (begun or time.monotonic() > deadline):
-            raise FederationError(
-                "the coordinator's app ended without an outcome"
-                if begun
-                else f"the coordinator's app did not start within {START_SECONDS:g} s",
-                hint=f"its log: {processes.logs / 'superlink.log'}",
-            )
+        if (begun and not alive) or time.monotonic() > end:
+            raise _lost(begun, alive, limit, processes.logs)
         time.sleep(0.1)
+
+
+def _lost(begun: bool, alive: bool, limit: float, logs: Path) -> FederationError:
+    if not begun:
+        what = f"did not start within {START_SECONDS:g} s"
+    else:
+        what = f"gave no sign for {limit:g} s" if alive else "ended without an outcome"
+    return FederationError(
+        f"the coordinator's app {what}", hint=f"its log: {logs / 'superlink.log'}"
+    )

@@ -35,7 +35,9 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def flower_environment(base: Mapping[str, str], flower_home: Path, scripts: Path) -> dict[str, str]:
+def flower_environment(
+    base: Mapping[str, str], flower_home: Path, scripts: Path | None
+) -> dict[str, str]:
     """The environment of Flower's processes: our executables first, nothing sent home.
 
     Parameters

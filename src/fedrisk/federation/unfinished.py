@@ -1,0 +1,247 @@
+"""Runs of a coordinator that were submitted and did not end: submitted again, a few times.
+
+Flower marks a run whose server app died as failed and leaves it. The run's checkpoints are ours, so
+a new Flower run takes it up. Each attempt waits longer than the one before; a run that dies again
+and again without finishing a round gets an outcome that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from fedrisk.errors import FederationError
+from fedrisk.federation.checkpoint import Checkpoints
+from fedrisk.federation.engines.flower import Control, toml_strings
+from fedrisk.federation.progress import Progress
+from fedrisk.federation.provisioning.documents import write_whole
+from fedrisk.federation.provisioning.keys import write_private
+from fedrisk.home import Home
+from fedrisk.study.training import TrainingRequest
+
+#: Submissions in a row without a finished round, before a run is given up.
+ATTEMPTS = 6
+#: Seconds for Flower to start the app; and the first wait before a run that died is submitted
+#: again, doubled by each attempt.
+START_SECONDS, BACKOFF_SECONDS = 60.0, 2.0
+#: An app that finishes no round for so many seconds beyond two deadlines hangs.
+HANG_SECONDS = 300.0
+LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The last time a run was given to Flower; kept as ``submission.json``.
+
+    Attributes
+    ----------
+    flower_run : str
+        Flower's id of it.
+    time : float
+        Seconds since 1970: it outlives restarts of the machine.
+    token : int
+        Of the latest process that had begun before.
+    rounds : int
+        Rounds that were finished then.
+    attempts : int
+        Submissions since a round was last finished, this one included.
+    """
+
+    flower_run: str
+    time: float
+    token: int
+    rounds: int
+    attempts: int
+
+    @classmethod
+    def read(cls, run: Path) -> Submission | None:
+        """The submission of a run; None when it was never given to a coordinator."""
+        try:
+            return cls(**json.loads((run / "submission.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def write(self, run: Path) -> None:
+        """Keep it, whole."""
+        write_whole(run / "submission.json", json.dumps(asdict(self)) + "\n")
+
+
+def submit(control: Control, run: Path, now: float) -> Submission:
+    """Give a run, whose request is kept in its folder, to Flower.
+
+    Parameters
+    ----------
+    control : Control
+        Of the running SuperLink.
+    run : Path
+        ``runs/ID`` of the home.
+    now : float
+        Seconds since 1970.
+
+    Raises
+    ------
+    FederationError
+        When SuperLink does not take it; nothing is written down then.
+    """
+    progress, rounds = Progress(run), finished_rounds(run)
+    before = Submission.read(run)
+    again = before is not None and before.rounds == rounds
+    attempts = before.attempts + 1 if before is not None and again else 1
+    token = progress.token()
+    config = run / "request.toml"
+    text = toml_strings(request=read_request(run).model_dump_json())
+    write_private(config, text.encode())
+    done = Submission("", now, token, rounds, attempts)
+    done.write(run)  # first: whoever dies in between leaves a run that is taken up later
+    try:
+        done = replace(done, flower_run=control.run(config))
+    except FederationError:
+        _restore(run, before)
+        raise
+    done.write(run)
+    return done
+
+
+def _restore(run: Path, before: Submission | None) -> None:
+    if before is None:
+        (run / "submission.json").unlink()
+    else:
+        before.write(run)
+
+
+def read_request(run: Path) -> TrainingRequest:
+    """What a run was asked for.
+
+    Raises
+    ------
+    FederationError
+        When no request is kept there, or it cannot be read.
+    """
+    try:
+        text = (run / "request.json").read_text(encoding="utf-8")
+        return TrainingRequest.model_validate_json(text)
+    except FileNotFoundError:
+        raise FederationError(
+            f"no run {run.name} in {run.parent}", hint="--home or --federation names another place"
+        ) from None
+    except ValueError as error:
+        raise FederationError(f"{run / 'request.json'} cannot be read: {error}") from None
+
+
+def finished_rounds(run: Path) -> int:
+    """How many rounds a run has told of."""
+    try:
+        return (run / "progress.jsonl").read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def take_up(
+    home: Home, control: Control, log: Callable[..., None], clock: Callable[[], float] = time.time
+) -> None:
+    """Submit again every run that was submitted, did not end, and that no process works on.
+
+    Parameters
+    ----------
+    home : Home
+        The coordinator's.
+    control : Control
+        Of the running SuperLink.
+    log : callable
+        Takes an event and its fields.
+    clock : callable
+        Seconds since 1970.
+    """
+    for path in sorted((home.root / "runs").glob("*/submission.json")):
+        run = path.parent
+        try:
+            _take_up(run, control, log, clock())
+        except (FederationError, OSError, ValueError, TypeError) as error:
+            log("run not taken up", level="error", run=run.name, reason=str(error))
+
+
+@dataclass
+class Unfinished:
+    """Looks after a coordinator's runs beside its other work, every few seconds.
+
+    Attributes
+    ----------
+    home : Home
+    control : Control
+    log : callable
+    """
+
+    home: Home
+    control: Control
+    log: Callable[..., None]
+    _next: float = 0.0
+    _thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Look once more if it is time; a look that goes on is not waited for."""
+        busy = self._thread is not None and self._thread.is_alive()
+        if busy or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + LOOK_SECONDS
+        work = (self.home, self.control, self.log)
+        self._thread = threading.Thread(target=take_up, args=work, daemon=True)
+        self._thread.start()
+
+
+def _take_up(run: Path, control: Control, log: Callable[..., None], now: float) -> None:
+    submission = Submission.read(run)
+    if submission is None or Progress(run).ended() or not due(run, submission, now):
+        return
+    progressed = finished_rounds(run) > submission.rounds
+    if submission.attempts >= ATTEMPTS and not progressed:
+        _give_up(run, submission.attempts)
+        log("run given up", level="error", run=run.name, attempts=submission.attempts)
+        return
+    done = submit(control, run, now)
+    log("run taken up", run=run.name, attempt=done.attempts, rounds=done.rounds)
+
+
+def due(run: Path, submission: Submission, now: float) -> bool:
+    """Whether a run that has not ended is to be submitted again now."""
+    progress, waited = Progress(run), now - submission.time
+    if progress.alive():
+        return now - _last_sign(run, submission) > 2 * read_request(run).deadline + HANG_SECONDS
+    begun = progress.token() > submission.token
+    pause = BACKOFF_SECONDS * 2 ** (submission.attempts - 1)
+    return waited > (pause if begun else START_SECONDS)
+
+
+def _last_sign(run: Path, submission: Submission) -> float:
+    """When the run last began or finished a round, seconds since 1970."""
+    signs = [path for path in (run / "alive", run / "progress.jsonl") if path.exists()]
+    return max([submission.time, *(path.stat().st_mtime for path in signs)])
+
+
+def _give_up(run: Path, attempts: int) -> None:
+    crash = run / "crash.txt"
+    last = crash.read_text(encoding="utf-8").strip() if crash.exists() else "it left no reason"
+    error = FederationError(
+        f"run {run.name} was started {attempts} times and died each time before it finished "
+        f"another round; the last time: {last}",
+        hint=f"mend the cause, then `fedrisk train --resume {run.name}`",
+    )
+    Progress(run).fail(error, Checkpoints.claim(run / "checkpoint").token)
+
+
+def stop(control: Control, run: Path, reason: str) -> None:
+    """End a run for good: its process may write nothing more, and nobody takes it up by itself.
+
+    Raises
+    ------
+    FederationError
+        When Flower does not stop it; the outcome is written all the same.
+    """
+    submission = Submission.read(run)
+    error = FederationError(reason, hint=f"`fedrisk train --resume {run.name}` takes it up")
+    Progress(run).fail(error, Checkpoints.claim(run / "checkpoint").token)
+    if submission is not None and submission.flower_run:
+        control.stop(submission.flower_run)
