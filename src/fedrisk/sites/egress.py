@@ -8,10 +8,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fedrisk.errors import EgressError, FedriskError
+import numpy as np
+
+from fedrisk.errors import (
+    DataError,
+    EgressError,
+    FederationError,
+    FedriskError,
+    SiteFolderError,
+    StudyError,
+)
 from fedrisk.sites.egress_heads import Head
 from fedrisk.sites.egress_log import EgressLog
 from fedrisk.study.records import RECORDS, FloatArray, Record
+
+#: Errors in whose words are the question's and the policy's, never those of a row or a file.
+_TELLING = (EgressError, FederationError, StudyError)
+#: Characters of a reason that are told and logged; a question cannot fill a site's disk.
+_LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ def release(
     Parameters
     ----------
     records : sequence of Record
-        The site's answer to one message.
+        The site's answer to one message, at most one of a type.
     dimensions : mapping of axis name to length
         Derived by the site from its own approved study and the question, never from the answer.
     errand : Errand, optional
@@ -81,15 +95,17 @@ def release(
     ------
     EgressError
         When a record's type is not declared, or a field has another shape or is not finite; or when
-        the log is not as it was written.
+        the log is not as it was written. It names the field and what is declared, not what was
+        found, which may be a count of rows.
+    SiteFolderError
+        When the log cannot be written.
     """
     arrays: dict[str, FloatArray] = {}
     for record in records:
-        name = type(record).NAME
-        if RECORDS.get(name) is not type(record):
-            raise EgressError(f"{type(record).__name__} is not a declared record")
-        record.check(dimensions)
-        arrays |= {f"{name}/{field}": array for field, array in record.arrays().items()}
+        checked = _checked(record, dimensions)
+        if set(checked) & set(arrays):
+            raise EgressError(f"record {type(record).NAME!r} is there twice")
+        arrays |= checked
     released = Released(arrays)
     if errand is None:
         return released
@@ -103,12 +119,65 @@ def release(
     return Released(arrays, head)
 
 
+def _checked(record: Record, dimensions: Mapping[str, int]) -> dict[str, FloatArray]:
+    """The record's arrays, copied, so that what is logged is what leaves."""
+    kind = type(record)
+    if RECORDS.get(getattr(kind, "NAME", "")) is not kind:
+        raise EgressError(f"{kind.__name__} is not a declared record")
+    try:
+        shapes = kind.shapes(dimensions)
+    except KeyError as axis:
+        raise EgressError(f"record {kind.NAME!r}: the question has no axis {axis}") from None
+    arrays: dict[str, FloatArray] = {}
+    for field, shape in shapes.items():
+        about = f"record {kind.NAME!r}: field {field!r}"
+        value = np.asarray(getattr(record, field))
+        if value.dtype.kind not in "fiub":
+            raise EgressError(f"{about} does not hold real numbers")
+        if value.shape != shape:
+            raise EgressError(f"{about} has another shape, declared is {shape}")
+        array = np.array(value, np.float64)
+        if not np.isfinite(array).all():
+            raise EgressError(f"{about} is not finite")
+        arrays[f"{kind.NAME}/{field}"] = array
+    return arrays
+
+
 def refuse(error: FedriskError, errand: Errand) -> Head:
-    """Log a refusal; its reason, which holds no value of a row, is all that leaves.
+    """Log a refusal; its reason, as `told` has it, is all that may leave.
 
     Raises
     ------
     EgressError
         When the log is not as it was written.
+    SiteFolderError
+        When the log cannot be written.
     """
-    return errand.enter("refused", error=type(error).__name__, reason=error.message)
+    reason = told(error)
+    return errand.enter("refused", error=type(reason).__name__, reason=reason.message)
+
+
+def told(error: Exception) -> FedriskError:
+    """What of an error may leave a site that is not the asker's own: its rule, its columns.
+
+    Messages are written for whoever sits at the site and hold paths, counts of rows that break a
+    rule, and, from libraries that read a file, what stands in it.
+
+    >>> told(DataError("rows.csv, row 3: 'Smith' is no number")).message
+    "the site's rows cannot be read (DataError)"
+    """
+    if isinstance(error, _TELLING):
+        return type(error)(error.message[:_LONGEST_REASON], error.hint)
+    hint = "the site's own log tells its operator more"
+    if isinstance(error, DataError):
+        return DataError(_data_reason(error)[:_LONGEST_REASON], hint=hint)
+    if isinstance(error, SiteFolderError):
+        return SiteFolderError("the site's folder, policy or log cannot be used", hint)
+    return FederationError(f"the site cannot answer ({type(error).__name__})", hint)
+
+
+def _data_reason(error: DataError) -> str:
+    columns = dict.fromkeys(v.column for v in error.violations if v.column)
+    if not columns:
+        return "the site's rows cannot be read (DataError)"
+    return f"the site's rows break the study in column(s) {', '.join(map(repr, columns))}"

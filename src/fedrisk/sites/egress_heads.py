@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ _RECEIPT = b"fedrisk egress receipt 1\n"
 def canonical(document: Mapping[str, Any]) -> bytes:
     """JSON with sorted keys and nothing between: what is hashed and signed."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+    return text.encode(errors="surrogatepass")  # half a character in a question is logged too
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Head:
         except TypeError as error:
             raise TamperedLogError(f"not a signed head: {error}") from None
         texts = (head.site, head.hash, head.time, head.key, head.signature)
-        if not isinstance(head.sequence, int) or not all(isinstance(t, str) for t in texts):
+        if type(head.sequence) is not int or not all(isinstance(t, str) for t in texts):
             raise TamperedLogError("not a signed head: a field has another type")
         return head
 
@@ -122,7 +123,7 @@ class Receipt:
             document = json.loads(text)
             time, signature = str(document["time"]), str(document["signature"])
             return cls(Head.from_document(document["head"]), time, signature)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise TamperedLogError(f"not a receipt: {error!r}") from None
 
 
@@ -166,7 +167,7 @@ def sign_head(site: str, sequence: int, digest: str, time: str, key: Ed25519Priv
 
 def head_is_signed(head: Head, key: str) -> bool:
     """Whether this public key (OpenSSH format) signed the head."""
-    return head.key == key and _signed(key, head.signature, head.signed_bytes())
+    return head.key == key and is_signed(key, head.signature, head.signed_bytes())
 
 
 def countersign(head: Head, time: str, key: Ed25519PrivateKey) -> Receipt:
@@ -177,19 +178,22 @@ def countersign(head: Head, time: str, key: Ed25519PrivateKey) -> Receipt:
 
 def receipt_is_signed(receipt: Receipt, key: str) -> bool:
     """Whether this public key (OpenSSH format) countersigned the receipt."""
-    return _signed(key, receipt.signature, receipt.signed_bytes())
+    return is_signed(key, receipt.signature, receipt.signed_bytes())
 
 
-def _signed(key: str, signature: str, content: bytes) -> bool:
+def is_signed(key: str, signature: str, content: bytes) -> bool:
+    """Whether this public key (OpenSSH format) signed these bytes, by Ed25519 in base64."""
     from cryptography.exceptions import InvalidSignature
 
     try:
-        _public(key).verify(base64.b64decode(signature, validate=True), content)
+        found = base64.b64decode(signature, validate=True)
+        _public(key).verify(found, content)
     except (InvalidSignature, ValueError):
         return False
-    return True
+    return base64.b64encode(found).decode() == signature  # one signature has one form
 
 
+@lru_cache(maxsize=16)
 def _public(key: str) -> Ed25519PublicKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -3,21 +3,37 @@
 Each entry holds the hash of the one before, so that nothing in the middle can be changed alone; a
 signed head outside the log holds the last one, so that its end cannot be cut off alone; the
 coordinator's receipts hold heads, so that the site's own key does not suffice to rewrite it all.
+
+What the folder alone cannot tell: that log, head, receipts and mark were together put back to an
+older state, or rewritten together with the site's key. The next receipt tells, or the heads that
+the coordinator remembers (`EgressLog.verify`).
+
+The whole log is checked at a start, on demand, and before any answer for which one of its files is
+not as the log itself left it (`fedrisk.sites.egress_marks`); otherwise an answer costs the same
+however long the log is.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedrisk.errors import SiteFolderError, TamperedLogError
+from fedrisk.sites.egress_chain import (
+    GENESIS,
+    Entry,
+    entry_hash,
+    match,
+    match_receipts,
+    read_chain,
+    read_receipts,
+    tampered,
+)
+from fedrisk.sites.egress_files import append_line, line_before, locked, replace, whole_lines
 from fedrisk.sites.egress_heads import (
     Head,
     Receipt,
@@ -27,23 +43,18 @@ from fedrisk.sites.egress_heads import (
     receipt_is_signed,
     sign_head,
 )
+from fedrisk.sites.egress_marks import Mark, Place
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-#: What the first entry names as the hash before it.
-GENESIS = "0" * 64
-_HINT = "answer nothing until it is known who changed it; `fedrisk site egress --verify` says more"
-
-
-def entry_hash(entry: Mapping[str, Any]) -> str:
-    """SHA-256 of an entry without its own ``hash``, in hexadecimal."""
-    return hashlib.sha256(canonical({k: v for k, v in entry.items() if k != "hash"})).hexdigest()
+#: Most seconds to wait for another process of the site that writes the log.
+LOCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class EgressLog:
-    """A site's log: ``log.jsonl``, ``head.json`` and ``receipts.jsonl`` in a folder.
+    """A site's log: ``log.jsonl``, ``head.json``, ``receipts.jsonl``, ``mark.json`` in a folder.
 
     Attributes
     ----------
@@ -54,12 +65,15 @@ class EgressLog:
     coordinator : str
         The coordinator's public key, OpenSSH format; empty where it is not known and
         receipts are ignored.
+    patience : float
+        Most seconds to wait for another process that writes.
     """
 
     folder: Path
     site: str
     key: Ed25519PrivateKey
     coordinator: str = ""
+    patience: float = LOCK_SECONDS
 
     def append(self, time: str, fields: Mapping[str, Any]) -> Head:
         """Add an entry and sign the new head; both are on disk when this returns.
@@ -71,27 +85,35 @@ class EgressLog:
         SiteFolderError
             When it cannot be written; nothing may leave then.
         """
-        try:
-            with self._locked():
-                return self._append(time, fields)
-        except OSError as error:
-            raise SiteFolderError(
-                f"{self.folder}: the egress log cannot be written: {error.strerror}",
-                hint="free disk space, or mend the folder; without the log nothing leaves",
-            ) from None
+        with self._alone():
+            place = self._place()
+            entry = dict(fields) | {
+                "countersigned": place.countersigned,
+                "sequence": place.sequence + 1,
+                "time": time,
+                "previous": place.hash,
+            }
+            entry["hash"] = entry_hash(entry)
+            line = canonical(entry)
+            append_line(self._path, place.end, line)
+            head = self._sign(entry)
+            self._mark(place.after(entry["hash"], len(line) + 1))
+            return head
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[Entry]:
         """Every entry, oldest first, checked.
 
         Raises
         ------
         TamperedLogError
             Naming the first entry that is off.
+        SiteFolderError
+            When it cannot be read.
         """
-        with self._locked():
+        with self._alone():
             return self._checked()
 
-    def verify(self, heads: Sequence[Head] = ()) -> list[dict[str, Any]]:
+    def verify(self, heads: Sequence[Head] = ()) -> list[Entry]:
         """Check the chain against the signed head, the receipts and further heads; its entries.
 
         Parameters
@@ -103,14 +125,16 @@ class EgressLog:
         ------
         TamperedLogError
             Naming the first entry that is off.
+        SiteFolderError
+            When it cannot be read.
         """
-        with self._locked():
+        with self._alone():
             entries = self._checked()
-            for head in heads:
-                if not head_is_signed(head, public_text(self.key)):
-                    raise TamperedLogError("the head that was given is not signed by this site")
-                _match(entries, head, "the head that was given")
-            return entries
+        for head in sorted(heads, key=lambda head: head.sequence):
+            if not head_is_signed(head, public_text(self.key)):
+                raise TamperedLogError("the head that was given is not signed by this site")
+            match(entries, head.sequence, head.hash, "the head that was given")
+        return entries
 
     def take(self, receipt: str) -> None:
         """Check the log before anything is answered, and keep the receipt that came, if any.
@@ -119,153 +143,159 @@ class EgressLog:
         ------
         TamperedLogError
             When the log is not as it was written, or not as the coordinator has countersigned it.
+        SiteFolderError
+            When it cannot be read or written.
         """
-        if not receipt or not self.store_receipt(receipt):
-            self.entries()
+        self.store_receipt(receipt)
 
     def store_receipt(self, text: str) -> bool:
-        """Keep a receipt of the coordinator's; whether it was new and the coordinator's.
+        """Check the log, and keep a receipt; whether it was new and the coordinator's.
 
         Raises
         ------
         TamperedLogError
-            When the coordinator has countersigned what the log does not hold.
+            When the log is not as it was written, or not as the coordinator has countersigned it.
+        SiteFolderError
+            When it cannot be read or written.
         """
-        try:
-            receipt = Receipt.from_text(text)
-        except TamperedLogError:
-            return False
-        genuine = self.coordinator and receipt_is_signed(receipt, self.coordinator)
-        if not genuine or not head_is_signed(receipt.head, public_text(self.key)):
-            return False
-        with self._locked():
-            _match(self._checked(), receipt.head, "a head that the coordinator countersigned")
-            known = self.receipts()
-            if known and known[-1].head.sequence >= receipt.head.sequence:
+        receipt = self._genuine(text)
+        with self._alone():
+            place = self._place()
+            if receipt is None:
                 return False
-            _append_line(self._receipts, receipt.text().encode())
+            self._compare(place, receipt.head)
+            if receipt.head.sequence <= place.countersigned:
+                return False
+            line = receipt.text().encode()
+            append_line(self._receipts, place.receipts_end, line)
+            self._mark(place.countersigned_to(receipt.head.sequence, len(line) + 1))
         return True
 
     def head(self) -> Head | None:
-        """The signed head; None before the first entry."""
-        path = self.folder / "head.json"
-        if not path.exists():
+        """The signed head; None before the first entry.
+
+        Raises
+        ------
+        TamperedLogError
+            When it is no head, or not signed by this site's key.
+        """
+        try:
+            content = self._head.read_bytes()
+        except FileNotFoundError:
             return None
         try:
-            return Head.from_document(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise TamperedLogError(f"{path}: not a signed head: {error}", _HINT) from None
+            head = Head.from_document(json.loads(content))
+        except (ValueError, TypeError, RecursionError, TamperedLogError):
+            head = None
+        if head is None or canonical(head.document()) != content:
+            raise tampered("head.json is no signed head")
+        if not head_is_signed(head, public_text(self.key)):
+            raise tampered("the head is not signed by this site's key")
+        return head
 
     def receipts(self) -> list[Receipt]:
         """Receipts kept so far, oldest first; a half-written last line is no receipt."""
-        return [Receipt.from_text(line.decode()) for line in _whole_lines(self._receipts)]
+        return read_receipts(whole_lines(self._receipts), self.coordinator)
 
     @property
     def _path(self) -> Path:
         return self.folder / "log.jsonl"
 
     @property
+    def _head(self) -> Path:
+        return self.folder / "head.json"
+
+    @property
     def _receipts(self) -> Path:
         return self.folder / "receipts.jsonl"
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    @property
+    def _files(self) -> tuple[Path, Path, Path]:
+        return self._path, self._head, self._receipts
 
-    def _append(self, time: str, fields: Mapping[str, Any]) -> Head:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            with locked(self.folder / "lock", self.patience):
+                yield
+        except OSError as error:
+            raise SiteFolderError(
+                f"{self.folder}: the egress log cannot be read or written: {error.strerror}",
+                hint="free disk space, or mend the folder; without the log nothing leaves",
+            ) from None
+
+    def _place(self) -> Place:
+        """Where the log ends: by the mark if no file was touched since, else by a full check."""
+        mark = Mark.read(self.folder / "mark.json", self.key)
+        if mark is not None and mark.holds(self._files):
+            return mark.place
         entries = self._checked()
-        previous = str(entries[-1]["hash"]) if entries else GENESIS
-        entry = {**fields, "sequence": len(entries) + 1, "time": time, "previous": previous}
-        entry["hash"] = entry_hash(entry)
-        _append_line(self._path, canonical(entry))
-        head = sign_head(self.site, len(entries) + 1, entry["hash"], time, self.key)
-        _replace(self.folder / "head.json", canonical(head.document()))
+        head = self.head()
+        if entries and (head is None or head.sequence < len(entries)):
+            # Written, and the process ended before the head was: it is signed now, lest a
+            # second one made two.
+            self._sign(entries[-1])
+        receipts = self._known_receipts()
+        place = Place(
+            sequence=len(entries),
+            hash=str(entries[-1]["hash"]) if entries else GENESIS,
+            end=sum(len(line) + 1 for line in whole_lines(self._path)),
+            countersigned=receipts[-1].head.sequence if receipts else 0,
+            receipts_end=sum(len(line) + 1 for line in whole_lines(self._receipts)),
+        )
+        self._mark(place)
+        return place
+
+    def _mark(self, place: Place) -> None:
+        with suppress(OSError):  # it saves work alone: without it the log is checked in whole
+            Mark.make(place, self._files).write(self.folder / "mark.json", self.key)
+
+    def _sign(self, entry: Entry) -> Head:
+        head = sign_head(self.site, entry["sequence"], entry["hash"], entry["time"], self.key)
+        replace(self._head, canonical(head.document()))
         return head
 
-    def _checked(self) -> list[dict[str, Any]]:
-        entries = _chain(_whole_lines(self._path))
+    def _checked(self) -> list[Entry]:
+        entries = read_chain(whole_lines(self._path))
+        match_receipts(entries, self._known_receipts())
         head = self.head()
-        if head is None:
-            if len(entries) > 1:
-                raise TamperedLogError("egress log: the signed head is missing", _HINT)
-            return entries
-        if not head_is_signed(head, public_text(self.key)):
-            raise TamperedLogError("egress log: the head is not signed by this site's key", _HINT)
-        _match(entries, head, "the signed head")
+        if head is not None:
+            match(entries, head.sequence, head.hash, "the signed head")
+        signed = 0 if head is None else head.sequence
         # One entry may be newer: it was written, and the process ended before the head was.
-        if len(entries) > head.sequence + 1:
-            raise TamperedLogError(
-                f"egress log: entry {head.sequence + 2} is newer than the signed head", _HINT
+        if len(entries) > signed + 1:
+            raise tampered(
+                f"entry {signed + 2} is newer than the signed head"
+                if head is not None
+                else "the signed head is missing"
             )
-        for receipt in self.receipts() if self.coordinator else ():
-            if not receipt_is_signed(receipt, self.coordinator):
-                raise TamperedLogError("egress log: a stored receipt is forged", _HINT)
-            _match(entries, receipt.head, "a head that the coordinator countersigned")
+        mark = Mark.read(self.folder / "mark.json", self.key)
+        if mark is not None and mark.place.sequence:
+            match(entries, mark.place.sequence, mark.place.hash, "the mark of the last answer")
         return entries
 
+    def _known_receipts(self) -> list[Receipt]:
+        return self.receipts() if self.coordinator else []
 
-def _chain(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    previous = GENESIS
-    for number, line in enumerate(lines, start=1):
+    def _genuine(self, text: str) -> Receipt | None:
+        if not text or not self.coordinator:
+            return None
         try:
-            entry = json.loads(line)
-            whole = entry["hash"] == entry_hash(entry) and entry["sequence"] == number
-            linked = entry["previous"] == previous
-        except (ValueError, KeyError, TypeError):
-            whole, linked, entry = False, True, {}
-        if not whole:
-            raise TamperedLogError(f"egress log: entry {number} was changed", _HINT)
-        if not linked:
-            raise TamperedLogError(
-                f"egress log: entry {number} does not follow the one before it", _HINT
+            receipt = Receipt.from_text(text)
+        except TamperedLogError:
+            return None
+        genuine = receipt_is_signed(receipt, self.coordinator)
+        return receipt if genuine and head_is_signed(receipt.head, public_text(self.key)) else None
+
+    def _compare(self, place: Place, head: Head) -> None:
+        what = "a head that the coordinator countersigned"
+        if head.sequence > place.sequence:
+            raise tampered(
+                f"entry {place.sequence + 1} is missing, for {what} names {head.sequence} entries"
             )
-        entries.append(entry)
-        previous = entry["hash"]
-    return entries
-
-
-def _match(entries: Sequence[Mapping[str, Any]], head: Head, what: str) -> None:
-    if head.sequence > len(entries):
-        raise TamperedLogError(
-            f"egress log: entry {len(entries) + 1} is missing, for {what} names "
-            f"{head.sequence} entries",
-            _HINT,
-        )
-    if head.sequence < 1 or entries[head.sequence - 1]["hash"] != head.hash:
-        raise TamperedLogError(
-            f"egress log: entry {head.sequence} differs from {what}: the chain was rewritten", _HINT
-        )
-
-
-def _whole_lines(path: Path) -> list[bytes]:
-    """Lines that end; what a crash left half-written at the end never led to an answer."""
-    if not path.exists():
-        return []
-    return path.read_bytes().split(b"\n")[:-1]
-
-
-def _append_line(path: Path, line: bytes) -> None:
-    content = path.read_bytes() if path.exists() else b""
-    with path.open("ab") as file:
-        file.truncate(content.rfind(b"\n") + 1)
-        file.write(line + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    scratch = path.with_suffix(".tmp")
-    with scratch.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        found = ""
+        if head.sequence >= 1:
+            back = place.sequence - head.sequence
+            found = str(json.loads(line_before(self._path, place.end, back))["hash"])
+        if found != head.hash:
+            raise tampered(f"entry {head.sequence} differs from {what}: the chain was rewritten")

@@ -1,0 +1,129 @@
+"""Files of an egress log: appended to and replaced so that a crash at any point leaves them whole.
+
+A line that does not end was never finished, and never led to an answer: it is no line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedrisk.errors import SiteFolderError
+
+#: Seconds between two looks at a lock that another process holds.
+_LOOK_SECONDS = 0.01
+
+#: Inode, size, times of the last change of content and of anything, in ns; none for no file.
+Stamp = tuple[int, int, int, int] | tuple[()]
+
+
+@contextmanager
+def locked(path: Path, patience: float) -> Iterator[None]:
+    """Hold a lock among processes.
+
+    Parameters
+    ----------
+    path : Path
+        Made where it is absent, with its folder.
+    patience : float
+        Most seconds to wait for it.
+
+    Raises
+    ------
+    SiteFolderError
+        When another process holds it for longer.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    with path.open("a") as lock:
+        while not _taken(lock.fileno()):
+            if time.monotonic() > deadline:
+                raise SiteFolderError(
+                    f"{path}: another process has held this lock for {patience:g} s",
+                    hint="find out which, by `fuser`, and why it does not go on",
+                )
+            time.sleep(_LOOK_SECONDS)
+        yield
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when a file changes, whoever changes it by whatever usual means."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return ()
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Lines that end, without their ends; none where the file is absent."""
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+
+
+def line_before(path: Path, end: int, back: int) -> bytes:
+    """The line that lies ``back`` lines before the last one, found from the end.
+
+    Parameters
+    ----------
+    path : Path
+    end : int
+        Where the last whole line ends, in bytes; at least ``back + 1`` lines lie before it.
+    back : int
+    """
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ) as content,
+    ):
+        stop = end
+        for _ in range(back):
+            stop = content.rfind(b"\n", 0, stop - 1) + 1
+        return content[content.rfind(b"\n", 0, stop - 1) + 1 : stop - 1]
+
+
+def append_line(path: Path, end: int, line: bytes) -> None:
+    """Write a line at ``end``, over whatever half-written one is there; on disk on return."""
+    new = not path.exists()
+    with path.open("ab") as file:
+        file.truncate(end)
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        _sync_folder(path.parent)
+
+
+def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Put another content in a file's place in one step; on disk on return if ``durable``."""
+    scratch = path.with_suffix(".tmp")
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    scratch.replace(path)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
