@@ -154,10 +154,12 @@ def read_heads(path: Path) -> list[Head]:
     except (OSError, UnicodeDecodeError) as error:
         raise TamperedLogError(f"{path} cannot be read: {error}") from None
     try:
-        found = _documents(text)
-        return [Head.from_document(one.get("head", one)) for one in found]
+        heads = [Head.from_document(one.get("head", one)) for one in _documents(text)]
     except (ValueError, AttributeError):
-        raise TamperedLogError(f"{path} holds no head and no receipt") from None
+        heads = []
+    if not heads:
+        raise TamperedLogError(f"{path} holds no head and no receipt")
+    return heads
 
 
 def _documents(text: str) -> list[dict[str, Any]]:
