@@ -17,11 +17,12 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedrisk.errors import DataError, FederationError, FedriskError
+from fedrisk.errors import DataError, DisclosureError, FederationError, FedriskError
 from fedrisk.federation.answers import answer
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
 from fedrisk.sites.cohort import Cohort, load_cohort
-from fedrisk.sites.disclosure import Case, examine, group_sizes, hide, protect
+from fedrisk.sites.disclosure import examine, group_sizes, hide, protect
+from fedrisk.sites.disclosure_case import Case
 from fedrisk.sites.egress import Errand, refuse, release
 from fedrisk.sites.folder import Site, open_site
 from fedrisk.sites.policy import OPEN, Policy, load_policy
@@ -97,6 +98,7 @@ class Guard:
             self.site.check_approved(query.study.hash)
         examine(Case(self.policy, query))
         if self.site is not None:
+            self.site.check_related(query.study)
             time, cost = now.isoformat(timespec="microseconds"), max(len(query.parameters), 1)
             about = (query.study.hash, query.run_id, query.kind, query.digest)
             self.site.charge(*about, cost=cost, now=time)
@@ -116,6 +118,12 @@ class Guard:
         case = Case(self.policy, query, protect(self.policy, cohort))
         examine(case)
         return case
+
+    def count_refusal(self, query: Query, now: datetime) -> None:
+        """Count a refusal that depends on the rows: each tells something of them."""
+        if self.site is not None:
+            time = now.isoformat(timespec="microseconds")
+            self.site.ledger.refused(query.study.hash, query.run_id, query.digest, time)
 
 
 def guard_from_node_config(context: Context) -> Guard:
@@ -157,6 +165,28 @@ def _answered(
     query: Query, site: str, path: Path, guard: Guard, errand: Errand | None, now: datetime
 ) -> RecordDict:
     guard.examine_question(query, now)
+    try:
+        return _answered_from_rows(query, site, path, guard, errand, now)
+    except DisclosureError:
+        guard.count_refusal(query, now)
+        raise
+    except DataError as error:
+        guard.count_refusal(query, now)
+        raise _without_counts(error, guard) from None
+
+
+def _without_counts(error: DataError, guard: Guard) -> DataError:
+    """The error as the coordinator reads it: how many rows break a study's bound is a small cell."""
+    if guard.policy is OPEN or not error.violations:
+        return error
+    columns = ", ".join(dict.fromkeys(repr(found.column) for found in error.violations))
+    message = f"rows break the study, in column(s) {columns}"
+    return DataError(message, error.violations, error.total, "the site's own log says where")
+
+
+def _answered_from_rows(
+    query: Query, site: str, path: Path, guard: Guard, errand: Errand | None, now: datetime
+) -> RecordDict:
     cohort = open_cohort(query, site, path)
     case = guard.examine_rows(query, cohort, now)
     if case is None or case.cohort is None:

@@ -69,19 +69,35 @@ def smallest_group(study: Study, columns: Columns) -> int:
 
 def _alone(study: Study, columns: Columns) -> list[int]:
     """Of every number, how many present values differ from its most frequent one."""
-    found = []
-    for feature in study.numbers:
-        values = columns[feature.name]
-        _, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-        found.append(int(counts.sum() - counts.max()) if len(counts) else 0)
-    return found
+    return [_most_frequent(_present(columns[feature.name]))[1] for feature in study.numbers]
+
+
+def _present(values: NDArray[Any]) -> FloatArray:
+    present: FloatArray = values[~np.isnan(values)]
+    return present
+
+
+def _most_frequent(values: FloatArray) -> tuple[float, int]:
+    """The most frequent value, and how many rows differ from it; (0, 0) of no rows.
+
+    Where fewer than half of the rows differ it is the median, which is quick; otherwise rows count.
+    """
+    if not len(values):
+        return 0.0, 0
+    middle = float(np.partition(values, len(values) // 2)[len(values) // 2])
+    others = int(np.count_nonzero(values != middle))
+    if 2 * others < len(values):
+        return middle, others
+    distinct, counts = np.unique(values, return_counts=True)
+    return float(distinct[np.argmax(counts)]), len(values) - int(counts.max())
 
 
 def recode(study: Study, columns: Columns, least: int) -> Recoded:
     """Recode training rows until every value, and every pair of values, has 0 or ``least`` rows.
 
     A number that is missing (or present) in fewer rows gets the site's own median (or is taken as
-    missing everywhere); a number from which fewer rows differ than ``least`` becomes constant.
+    missing everywhere). A number whose most frequent value fewer rows than ``least`` differ from
+    becomes that value, or the mean where the value itself is of fewer rows.
     """
     own = {name: values.copy() for name, values in columns.items()}
     before = {name: values.copy() for name, values in columns.items()}
@@ -104,9 +120,10 @@ def _recode_numbers(study: Study, columns: dict[str, NDArray[Any]], least: int) 
             values[:] = np.nan
             moved = True
             continue
-        distinct, counts = np.unique(values[present], return_counts=True)
-        if len(counts) and 0 < counts.sum() - counts.max() < least:
-            values[present] = distinct[np.argmax(counts)]
+        value, others = _most_frequent(_present(values))
+        if 0 < others < least:
+            common = present.sum() - others >= least
+            values[present] = value if common else float(np.mean(values[present]))
             moved = True
     return moved
 
@@ -217,7 +234,8 @@ def hide_small_counts(counts: SiteCounts, least: int, *, test: bool) -> SiteCoun
     counts : SiteCounts
     least : int
     test : bool
-        Whether the test rows are enough to be told about; zero rows and events otherwise.
+        Whether the test rows are enough to be told about. Otherwise zero rows and events, and
+        nothing of what is counted over training and test rows together.
     """
 
     def shown(value: FloatArray) -> FloatArray:
@@ -233,29 +251,42 @@ def hide_small_counts(counts: SiteCounts, least: int, *, test: bool) -> SiteCoun
         test_events=total(float(counts.test_events) if test else 0.0),
         unlabelled=unlabelled,
         immature=immature,
-        treated=_hide_minority(float(counts.treated), usable, least),
-        implausible=shown(counts.implausible),
+        treated=_hide_minority(counts.treated, usable, least) * test,
+        implausible=_hide_minority(counts.implausible, usable, least) * test,
     )
 
 
-def _hide_minority(part: float, whole: float, least: int) -> FloatArray:
+def _hide_minority(part: FloatArray, whole: float, least: int) -> FloatArray:
     """Zero for a small part; the whole where what is left of it would be small."""
-    if part < least:
-        return total(0.0)
-    return total(whole if whole - part < least else part)
+    hidden: FloatArray = np.where(part < least, 0.0, np.where(whole - part < least, whole, part))
+    return hidden
 
 
-def hide_small_score_bins(sums: EvaluationSums, least: int) -> EvaluationSums:
-    """Merge score bins to ``least`` rows; a group stands in the bin of its own mean score."""
-    bins = {name: np.zeros_like(sums.bin_rows) for name in ("bin_events", "bin_rows", "bin_logits")}
-    for first, last in _groups(sums.bin_rows, least):
-        held = {name: float(getattr(sums, name)[first:last].sum()) for name in bins}
-        mean = held["bin_logits"] / held["bin_rows"]
-        place = int(np.searchsorted(logit_edges(), mean, side="right"))
-        place = min(max(place, first), last - 1)
-        for name, value in held.items():
-            bins[name][place] = value
-    return replace(sums, **bins)
+def group_scores(logit: FloatArray, least: int) -> FloatArray:
+    """Scores without small groups: of each group of ``least`` neighbours, its mean's bin's centre.
+
+    Everything that an evaluation tells is then made of groups: one row's score stands nowhere, and
+    the centre of a bin of width 1/128 hides what an exact mean of chosen parameters would encode.
+
+    Parameters
+    ----------
+    logit : (rows,) array
+    least : int
+        Up to 1 leaves the scores as they are.
+    """
+    if least <= 1 or not len(logit):
+        return logit
+    edges = logit_edges()
+    width = edges[1] - edges[0]
+    places = np.searchsorted(edges, logit, side="right")
+    rows = np.bincount(places, minlength=len(edges) + 1).astype(np.float64)
+    sums = np.bincount(places, np.clip(logit, edges[0], edges[-1]), minlength=len(edges) + 1)
+    values = np.zeros(len(rows))
+    for first, last in _groups(rows, least) or [(0, len(rows))]:
+        mean = sums[first:last].sum() / rows[first:last].sum()
+        values[first:last] = edges[0] + (np.floor((mean - edges[0]) / width) + 0.5) * width
+    grouped: FloatArray = values[places]
+    return grouped
 
 
 def withheld(sums: EvaluationSums) -> EvaluationSums:

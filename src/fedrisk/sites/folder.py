@@ -27,8 +27,9 @@ from fedrisk.sites.approvals import read_approvals
 from fedrisk.sites.cohort import Cohort
 from fedrisk.sites.egress_heads import read_private
 from fedrisk.sites.egress_log import EgressLog
-from fedrisk.sites.ledger import Ledger, fingerprint, row_digests
+from fedrisk.sites.ledger import Ledger, Limits, fingerprint, row_digests
 from fedrisk.sites.policy import Policy, explain, load_policy, read_toml
+from fedrisk.study import Study
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -106,14 +107,30 @@ class Site:
                 hint="the site's operator reads it, then `fedrisk site approve STUDY.toml`",
             )
 
-    def charge(self, study: str, run: str, kind: str, question: str, cost: int, now: str) -> None:
-        """Count a question; raise DisclosureError beyond the day's limit for its study."""
-        limit = self.policy.queries_per_day
-        if not self.ledger.charge(study, run, kind, question, cost, now, limit):
+    def check_related(self, study: Study) -> None:
+        """Raise DisclosureError where another study read this one's columns before.
+
+        An answer of one study subtracted from the other's may leave single rows: those between
+        two bounds, with a value that one of them counts as an event, or that were recoded in one.
+        """
+        if self.policy.related_studies:
+            return
+        earlier = self.ledger.related(study.hash, frozenset(study.columns))
+        if earlier and len(self._approved(study.hash)) < 2:
             raise DisclosureError(
-                f"more than {limit:g} parameter vectors asked about this study today "
-                "(rule: questions a day)",
-                hint="ask again tomorrow (UTC), or raise `queries_per_day` in policy.toml",
+                f"study {earlier[:12]}, answered here before, reads the same columns as "
+                f"{study.hash[:12]} (rule: related studies)",
+                hint="compare the two studies, then approve this one anew: `fedrisk site approve`",
+            )
+
+    def charge(self, study: str, run: str, kind: str, question: str, cost: int, now: str) -> None:
+        """Count a question; raise DisclosureError beyond a limit of the day."""
+        policy = self.policy
+        limits = Limits(policy.queries_per_day, policy.evaluations_per_day, policy.refusals_per_day)
+        if reason := self.ledger.charge(study, run, kind, question, cost, now, limits):
+            raise DisclosureError(
+                f"{reason} (rule: questions a day)",
+                hint="ask again tomorrow (UTC), or change the site's policy.toml",
             )
 
     def freeze(self, cohort: Cohort, run: str, now: datetime) -> None:
@@ -127,14 +144,17 @@ class Site:
         study, policy = cohort.study.hash, self.policy
         if not policy.frozen_cohort and not policy.cohort_difference:
             return
-        digests = row_digests(cohort, self.cohort_key)
-        if policy.frozen_cohort and not self.ledger.freeze(run, study, fingerprint(digests)):
+        rows = fingerprint(cohort, self.cohort_key)
+        if policy.frozen_cohort and not self.ledger.freeze(run, study, rows):
             raise DisclosureError(
                 "the rows changed since this run began (rule: frozen cohort)",
                 hint="start a new run; replace a site's file only between runs",
             )
-        least, time = policy.cohort_difference, now.isoformat(timespec="microseconds")
-        if not self.ledger.admit(study, digests, self._since(study), least, time):
+        since, least = self._since(study), policy.cohort_difference
+        if not least or self.ledger.knows(rows, since):
+            return
+        digests, time = row_digests(cohort, self.cohort_key), now.isoformat(timespec="microseconds")
+        if not self.ledger.admit(study, rows, digests, since, least, time):
             raise DisclosureError(
                 f"the rows differ from an earlier run's by fewer than {least} "
                 "(rule: cohort difference)",
@@ -146,11 +166,14 @@ class Site:
         """Key of the ledger's row digests, derived from the signing key."""
         return hashlib.sha256(b"fedrisk cohort 1\n" + self.key.private_bytes_raw()).digest()
 
+    def _approved(self, study_hash: str) -> list[str]:
+        """When a study was approved, oldest first."""
+        entries = read_approvals(self.approvals)
+        return [entry.time for entry in entries if entry.study == study_hash]
+
     def _since(self, study_hash: str) -> str:
         """Since when cohorts count: the newest approval after the first, which is a second look."""
-        times = [
-            entry.time for entry in read_approvals(self.approvals) if entry.study == study_hash
-        ]
+        times = self._approved(study_hash)
         return max(times) if len(times) > 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""A site's ledger (SQLite): questions answered a study and day, and the cohorts they were about.
+"""A site's ledger (SQLite): questions and refusals a day, and the studies and cohorts asked about.
 
 Cohorts are kept as keyed digests of their rows: enough to count by how many rows two cohorts
 differ, and nothing that could be read without the site's key.
@@ -7,6 +7,7 @@ differ, and nothing that could be read without the site's key.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +24,15 @@ from fedrisk.sites.cohort import Cohort
 Digests = NDArray[np.uint64]
 #: Seconds to wait for another process that writes.
 BUSY_SECONDS = 30.0
+#: The kind under which refusals stand; they cost nothing of the limit of questions.
+REFUSED = "refused"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS questions (
   study TEXT NOT NULL, day TEXT NOT NULL, run TEXT NOT NULL, kind TEXT NOT NULL,
   question TEXT NOT NULL, cost REAL NOT NULL, time TEXT NOT NULL,
   PRIMARY KEY (study, day, question)
 );
+CREATE TABLE IF NOT EXISTS studies (study TEXT PRIMARY KEY, columns TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, study TEXT NOT NULL, cohort TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cohorts (
   cohort TEXT PRIMARY KEY, study TEXT NOT NULL, time TEXT NOT NULL, rows INTEGER NOT NULL,
@@ -37,15 +41,21 @@ CREATE TABLE IF NOT EXISTS cohorts (
 """
 
 
-def row_digests(cohort: Cohort, key: bytes) -> Digests:
-    """A keyed digest of each usable row, sorted, ``(rows,)``: features by name, outcome, side."""
+def _table(cohort: Cohort) -> tuple[bytes, NDArray[np.float64]]:
+    """The features' names, and each usable row: features by name, outcome, side."""
     names = sorted(cohort.columns)
     parts = [cohort.columns[name].astype(np.float64) for name in names]
     table = np.stack([*parts, cohort.events.astype(np.float64), cohort.test.astype(np.float64)], 1)
-    table[np.isnan(table)] = np.nan
-    table += 0.0
-    start = hashlib.blake2b("\n".join(names).encode(), digest_size=8, key=key[:64])
-    content, width = memoryview(table.astype("<f8").tobytes()), 8 * table.shape[1]
+    table[np.isnan(table)] = np.nan  # one NaN of the many that there are
+    table += 0.0  # -0 becomes 0
+    return "\n".join(names).encode(), table.astype("<f8")
+
+
+def row_digests(cohort: Cohort, key: bytes) -> Digests:
+    """A keyed digest of each usable row, sorted, ``(rows,)``: features by name, outcome, side."""
+    names, table = _table(cohort)
+    start = hashlib.blake2b(names, digest_size=8, key=key[:64])
+    content, width = memoryview(table.tobytes()), 8 * table.shape[1]
     digests = bytearray()
     for at in range(0, len(content), width):
         digest = start.copy()
@@ -54,9 +64,12 @@ def row_digests(cohort: Cohort, key: bytes) -> Digests:
     return np.sort(np.frombuffer(bytes(digests), "<u8"))
 
 
-def fingerprint(digests: Digests) -> str:
-    """One SHA-256 of a cohort's row digests."""
-    return hashlib.sha256(digests.tobytes()).hexdigest()
+def fingerprint(cohort: Cohort, key: bytes) -> str:
+    """One keyed digest of a cohort's rows, in their order: quick, for every question needs it."""
+    names, table = _table(cohort)
+    digest = hashlib.blake2b(names, digest_size=32, key=key[:64])
+    digest.update(table.tobytes())
+    return digest.hexdigest()
 
 
 def rows_apart(one: Digests, other: Digests) -> int:
@@ -68,6 +81,25 @@ def rows_apart(one: Digests, other: Digests) -> int:
     values, places = np.unique(np.concatenate([one, other]), return_inverse=True)
     signs = np.concatenate([np.ones(len(one)), -np.ones(len(other))])
     return int(np.abs(np.bincount(places, weights=signs, minlength=len(values))).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a day (UTC) allows, of all studies together.
+
+    Attributes
+    ----------
+    all : float
+        Parameter vectors; a question without any counts as one.
+    evaluations : float
+        Evaluations among them.
+    refusals : float
+        Refusals that depend on the rows.
+    """
+
+    all: float = float("inf")
+    evaluations: float = float("inf")
+    refusals: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -102,30 +134,59 @@ class Ledger:
             connection.close()
 
     def charge(
-        self, study: str, run: str, kind: str, question: str, cost: float, time: str, limit: float
-    ) -> bool:
-        """Count a question, unless that would exceed the limit of its study and day.
+        self,
+        study: str,
+        run: str,
+        kind: str,
+        question: str,
+        cost: float,
+        time: str,
+        limits: Limits,
+    ) -> str:
+        """Count a question; why not, where that would exceed a limit of the day, else nothing.
 
         The same question again on the same day costs nothing: its answer is the same.
         """
         day = time[:10]
         with self._open() as connection:
-            of_day = "FROM questions WHERE study = ? AND day = ?"
             asked = connection.execute(
-                f"SELECT 1 {of_day} AND question = ?",
+                "SELECT 1 FROM questions WHERE study = ? AND day = ? AND question = ?",
                 (study, day, question),
             )
             if asked.fetchone():
-                return True
-            (used,) = connection.execute(
-                f"SELECT COALESCE(SUM(cost), 0) {of_day}",
-                (study, day),
-            ).fetchone()
-            if used + cost > limit:
-                return False
+                return ""
+            if _sum(connection, day, REFUSED) >= limits.refusals:
+                return f"{limits.refusals:g} questions were refused for these rows today"
+            if _sum(connection, day) + cost > limits.all:
+                return f"more than {limits.all:g} parameter vectors asked about these rows today"
+            if kind == "evaluation" and _sum(connection, day, kind) + cost > limits.evaluations:
+                return f"more than {limits.evaluations:g} evaluations of these rows today"
             row = (study, day, run, kind, question, cost, time)
             connection.execute("INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        return True
+        return ""
+
+    def refused(self, study: str, run: str, question: str, time: str) -> None:
+        """Count a refusal that depends on the rows, once a question and day."""
+        row = (study, time[:10], run, REFUSED, f"{REFUSED} {question}", 1.0, time)
+        with self._open() as connection:
+            connection.execute(
+                "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
+            )
+
+    def related(self, study: str, columns: frozenset[str]) -> str:
+        """Remember a study's columns; an earlier study that reads one of them, if any."""
+        with self._open() as connection:
+            connection.execute(
+                "INSERT INTO studies VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (study, json.dumps(sorted(columns))),
+            )
+            (first,) = connection.execute(
+                "SELECT rowid FROM studies WHERE study = ?", (study,)
+            ).fetchone()
+            earlier = connection.execute(
+                "SELECT study, columns FROM studies WHERE rowid < ? ORDER BY rowid", (first,)
+            ).fetchall()
+        return next((s for s, names in earlier if columns & set(json.loads(names))), "")
 
     def freeze(self, run: str, study: str, cohort: str) -> bool:
         """Bind a run to its first message's cohort; whether this is still the cohort."""
@@ -138,15 +199,27 @@ class Ledger:
             ).fetchone()
         return bool(bound == cohort)
 
-    def admit(self, study: str, digests: Digests, since: str, least: int, time: str) -> bool:
-        """Remember a cohort, unless it differs from one asked about since then by too few rows."""
-        cohort = fingerprint(digests)
+    def knows(self, cohort: str, since: str) -> bool:
+        """Whether this cohort was asked about since then, and so admitted."""
+        with self._open() as connection:
+            found = connection.execute(
+                "SELECT 1 FROM cohorts WHERE cohort = ? AND time >= ?", (cohort, since)
+            )
+            return found.fetchone() is not None
+
+    def admit(
+        self, study: str, cohort: str, digests: Digests, since: str, least: int, time: str
+    ) -> bool:
+        """Remember a cohort, unless it differs from one asked about since then by too few rows.
+
+        The same rows in another order do not differ.
+        """
         with self._open() as connection:
             earlier = connection.execute(
                 "SELECT digests FROM cohorts WHERE time >= ? AND cohort != ?", (since, cohort)
             )
             for (blob,) in earlier:
-                if rows_apart(digests, np.frombuffer(blob, "<u8")) < least:
+                if 0 < rows_apart(digests, np.frombuffer(blob, "<u8")) < least:
                     return False
             connection.execute(
                 "INSERT INTO cohorts VALUES (?, ?, ?, ?, ?) "
@@ -161,6 +234,17 @@ class Ledger:
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT study, day, SUM(cost), COUNT(*), COUNT(DISTINCT run) FROM questions "
-                "GROUP BY study, day ORDER BY day DESC, study"
+                "WHERE kind != ? GROUP BY study, day ORDER BY day DESC, study",
+                (REFUSED,),
             ).fetchall()
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _sum(connection: sqlite3.Connection, day: str, kind: str = "") -> float:
+    """Cost of a day's questions of one kind, or of all but refusals."""
+    (used,) = connection.execute(
+        "SELECT COALESCE(SUM(cost), 0) FROM questions "
+        "WHERE day = ? AND kind != ? AND (? = '' OR kind = ?)",
+        (day, "" if kind else REFUSED, kind, kind),
+    ).fetchone()
+    return float(used)

@@ -28,12 +28,14 @@ class Policy(BaseModel):
         Kinds of model and of question that are answered.
     intercept, coefficient, linear_predictor : float
         Largest absolute values at which sums are computed: of the intercept, of a coefficient for
-        one standard deviation, and of the log-odds of any of the site's rows.
+        one standard deviation, and of the log-odds that as many of the site's rows as
+        ``contributors`` may reach.
     effective_rows : float
         Least effective sample size, (sum of w)^2 / sum of w^2 (Kish, Survey Sampling, 1965), of
         the weights behind every sum over rows.
     contributors : int
-        Least number of rows behind every entry: a level, a missing value, a pair of these, a bin.
+        Least number of rows behind every entry: a level, a missing value, a pair of these, a bin,
+        a score; and least effective number behind a number's sum of squares.
     parameters_per_row : float
         Most parameters for one training row (DataSHIELD's ``nfilter.glm``).
     candidates : int
@@ -46,7 +48,15 @@ class Policy(BaseModel):
     local_steps : int
         Most gradient steps in one question.
     queries_per_day : float
-        Most parameter vectors (a question without any counts as one) a study and day (UTC).
+        Most parameter vectors (a question without any counts as one) a day (UTC), of all studies
+        together: another study over the same rows brings no second budget.
+    evaluations_per_day : float
+        Most evaluations among them.
+    refusals_per_day : float
+        Most refusals a day that depend on the rows: each tells one bit about them.
+    related_studies : bool
+        Answer a study that reads columns which another study, answered before, reads too, without
+        a second approval: the answers of two studies can be subtracted.
     frozen_cohort : bool
         Rows that change in the middle of a run end it.
     cohort_difference : int
@@ -70,6 +80,9 @@ class Policy(BaseModel):
     test_events: int = Field(default=10, ge=0)
     local_steps: float = Field(default=100, ge=1)
     queries_per_day: float = Field(default=100, gt=0)
+    evaluations_per_day: float = Field(default=20, gt=0)
+    refusals_per_day: float = Field(default=20, gt=0)
+    related_studies: bool = False
     frozen_cohort: bool = True
     cohort_difference: int = Field(default=10, ge=0)
 
@@ -89,6 +102,9 @@ OPEN = Policy(
     test_events=0,
     local_steps=INFINITY,
     queries_per_day=INFINITY,
+    evaluations_per_day=INFINITY,
+    refusals_per_day=INFINITY,
+    related_studies=True,
     frozen_cohort=False,
     cohort_difference=0,
 )
@@ -100,7 +116,7 @@ _COMMENTS = {
     "queries": "kinds of question that are answered",
     "intercept": "largest |intercept| that sums are computed at, in log-odds",
     "coefficient": "largest |coefficient|, in log-odds for one standard deviation",
-    "linear_predictor": "largest |log-odds| that a question may give any row here",
+    "linear_predictor": "largest |log-odds| that a question may give to `contributors` rows",
     "effective_rows": "least effective sample size behind every sum",
     "contributors": "least rows behind every level, missing value, pair of these, and bin",
     "parameters_per_row": "most parameters for one training row",
@@ -109,7 +125,10 @@ _COMMENTS = {
     "test_rows": "least test rows for an evaluation",
     "test_events": "least events, and least others, among them",
     "local_steps": "most gradient steps in one question",
-    "queries_per_day": "most parameter vectors a study and day (UTC)",
+    "queries_per_day": "most parameter vectors a day (UTC), all studies together",
+    "evaluations_per_day": "most evaluations among them",
+    "refusals_per_day": "most refusals a day that depend on the rows",
+    "related_studies": "answer a study over columns of another without a second approval",
     "frozen_cohort": "refuse when the rows change in the middle of a run",
     "cohort_difference": "two cohorts asked about are the same or differ by this many rows",
 }
@@ -177,4 +196,4 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,125 @@
+"""What the disclosure rules judge: a question, a policy, and the rows it is asked of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from fedrisk.models.design_matrix import DesignMatrix
+from fedrisk.models.logistic import expit
+from fedrisk.sites.cohort import Cohort
+from fedrisk.sites.policy import Policy
+from fedrisk.study import Study
+from fedrisk.study.records import BoolArray, FloatArray
+
+
+class Question(Protocol):
+    """What a rule reads of a question."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def study(self) -> Study: ...
+    @property
+    def design(self) -> DesignMatrix | None: ...
+    @property
+    def parameters(self) -> FloatArray: ...
+    @property
+    def options(self) -> Mapping[str, float]: ...
+    @property
+    def as_of(self) -> str: ...
+
+
+def kish(weights: FloatArray) -> float:
+    """Effective sample size of weights: ``(sum of w)^2 / sum of w^2`` (Kish 1965); 0 for none.
+
+    >>> kish(np.array([1.0, 1.0, 0.0])), kish(np.zeros(3))
+    (2.0, 0.0)
+    """
+    largest = float(np.max(np.abs(weights), initial=0.0))
+    if largest == 0:
+        return 0.0
+    scaled = np.abs(weights) / largest
+    return float(scaled.sum() ** 2 / np.sum(scaled**2))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question, the policy it is judged by, and, once opened, the site's rows.
+
+    Attributes
+    ----------
+    policy : Policy
+    question : Question
+    cohort : Cohort or None
+        With small groups recoded; None while the rows are not open.
+    at : (candidates, parameters) array, optional
+        Judge these parameters in place of the question's.
+    """
+
+    policy: Policy
+    question: Question
+    cohort: Cohort | None = None
+    at: FloatArray | None = None
+
+    @property
+    def parameters(self) -> FloatArray:
+        """What sums are computed at, ``(candidates, parameters)``."""
+        return self.question.parameters if self.at is None else self.at
+
+    def moved(self, parameters: FloatArray) -> Case:
+        """The same case at other parameters; its rows are not transformed again."""
+        other = replace(self, at=np.atleast_2d(parameters))
+        other.__dict__["rows"] = self.rows
+        return other
+
+    @cached_property
+    def rows(self) -> tuple[FloatArray, BoolArray]:
+        """Standardised columns and events of the rows that the question is about."""
+        if self.cohort is None or self.question.design is None:
+            raise ValueError("this question is about no design matrix, or its rows are not open")
+        columns, events = self.cohort.part(test=self.question.kind == "evaluation")
+        with np.errstate(all="ignore"):
+            return self.question.design.transform(columns), events
+
+    @cached_property
+    def logits(self) -> FloatArray:
+        """Log-odds of every row at every parameter vector, ``(candidates, rows)``."""
+        matrix, _ = self.rows
+        with np.errstate(all="ignore"):
+            beta = self.parameters
+            logits: FloatArray = beta[:, :1] + beta[:, 1:] @ matrix.T
+        return logits
+
+    @cached_property
+    def effective_rows(self) -> float:
+        """Least effective sample size of the weights behind the Hessian, gradient and loss."""
+        _, events = self.rows
+        sizes = []
+        for logit in self.logits:
+            risk = expit(logit)
+            sizes.append(kish(risk * (1 - risk)))
+            if self.fits:
+                sizes += [kish(risk - events), kish(np.logaddexp(0.0, logit) - events * logit)]
+        return min(sizes, default=0.0)
+
+    @property
+    def enough_test_rows(self) -> bool:
+        """Whether there are test rows, and both outcomes among them, for an evaluation."""
+        if self.cohort is None:
+            return False
+        counts, policy = self.cohort.counts, self.policy
+        held = int(self.cohort.events[self.cohort.test].sum())
+        outcomes = (held, counts.test - held)
+        return counts.test >= policy.test_rows and min(outcomes) >= policy.test_events
+
+    @property
+    def fits(self) -> bool:
+        """Whether the question evaluates sums over training rows."""
+        return self.question.kind in ("newton", "descent")

@@ -1,0 +1,284 @@
+"""Disclosure rules: what a site refuses to answer.
+
+A rule is a function of a `Case` that returns why the case breaks it, or nothing. `RULES` lists
+them all; a new one costs a function, a test and a line there. No reason holds a value of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import numpy as np
+
+from fedrisk.models.design_matrix import DesignColumn
+from fedrisk.sites.disclosure_case import Case, kish
+from fedrisk.sites.disclosure_cells import smallest_group
+from fedrisk.study import NumberFeature, Study
+
+Rule = Callable[[Case], str]
+
+#: Options that a question may carry, with the range that a site accepts. A step of at most the
+#: inverse curvature never crosses the optimum; a longer one, with a large ridge, goes where the
+#: coordinator likes.
+OPTIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "descent": {
+        "local-steps": (1, np.inf),
+        "learning-rate": (1e-6, 1.0),
+        "ridge": (0.0, 1e6),
+        "proximal-mu": (0.0, 1e6),
+        "server-round": (0, 1e6),
+        "eta": (0.0, 1e6),
+    }
+}
+
+
+def known_kind(case: Case) -> str:
+    """The site's policy names the kinds of question and of model."""
+    question, policy = case.question, case.policy
+    if question.kind not in policy.queries:
+        return f"questions of kind {question.kind!r} are not answered here"
+    if question.model not in policy.models:
+        return f"models of kind {question.model!r} are not fitted here"
+    return ""
+
+
+def declared_shape(case: Case) -> str:
+    """The parameters have the shape that this kind of question has."""
+    question = case.question
+    given = question.parameters.shape
+    if len(given) != 2:
+        return "the parameters are no table of vectors"
+    if question.kind == "summary":
+        return "" if question.parameters.size == 0 else "a summary takes no parameters"
+    if question.design is None:
+        return f"a question of kind {question.kind!r} needs a design matrix"
+    if given[1] != 1 + len(question.design.columns):
+        return f"{given[1]} parameters do not fit {len(question.design.columns)} columns"
+    most = case.policy.candidates if question.kind == "newton" else 1
+    if not 1 <= given[0] <= most:
+        return f"{given[0]} parameter vectors in one question: at most {most:g} are answered"
+    return ""
+
+
+def readable_time(case: Case) -> str:
+    """The time as of which rows are mature is one."""
+    try:
+        datetime.fromisoformat(case.question.as_of)
+    except ValueError:
+        return "the time that the question is about cannot be read"
+    return ""
+
+
+def finite_parameters(case: Case) -> str:
+    """No parameter is infinite or no number."""
+    return "" if np.isfinite(case.parameters).all() else "a parameter is not finite"
+
+
+def bounded_parameters(case: Case) -> str:
+    """Intercept and coefficients are those that a health-risk model can have."""
+    parameters, policy = np.abs(case.parameters), case.policy
+    if parameters.size == 0:
+        return ""
+    if parameters[:, 0].max() > policy.intercept:
+        return f"the intercept is beyond {policy.intercept:g}"
+    if parameters[:, 1:].max(initial=0.0) > policy.coefficient:
+        return f"a coefficient is beyond {policy.coefficient:g} for one standard deviation"
+    return ""
+
+
+def known_options(case: Case) -> str:
+    """Options are those of the kind of question, within their ranges."""
+    known = OPTIONS.get(case.question.kind, {})
+    for name, value in case.question.options.items():
+        if name not in known:
+            return f"option {name!r} is unknown for questions of kind {case.question.kind!r}"
+        low, high = known[name]
+        if not low <= value <= high:
+            return f"option {name!r} must be between {low:g} and {high:g}"
+    steps = case.question.options.get("local-steps", 1)
+    if steps > case.policy.local_steps or steps != int(steps):
+        return f"option 'local-steps' must be a whole number up to {case.policy.local_steps:g}"
+    return ""
+
+
+def declared_design(case: Case) -> str:
+    """The design matrix has exactly the columns that follow from the study, with usable numbers."""
+    question = case.question
+    if question.design is None:
+        return ""
+    expected = design_skeleton(question.study)
+    given = tuple((c.name, c.feature, c.kind, c.level) for c in question.design.columns)
+    if given != expected:
+        return "the design matrix has other columns than follow from the study"
+    bounds = {feature.name: feature for feature in question.study.numbers}
+    for column in question.design.columns:
+        numbers = (column.fill, column.mean, column.scale)
+        if not all(isinstance(number, int | float) for number in numbers):
+            return f"column {column.name!r} of the design matrix is not made of numbers"
+        if not np.isfinite(numbers).all() or column.scale <= 0:
+            return f"column {column.name!r} of the design matrix has no usable mean or scale"
+        if not _fill_fits(column, bounds.get(column.feature)):
+            return f"column {column.name!r} is filled with what no row can hold"
+    return ""
+
+
+def design_skeleton(study: Study) -> tuple[tuple[str, str, str, int], ...]:
+    """Name, feature, kind and level of every column that the study implies."""
+    columns: list[tuple[str, str, str, int]] = []
+    for feature in study.features:
+        if isinstance(feature, NumberFeature):
+            columns.append((feature.name, feature.name, "value", -1))
+        else:
+            columns += [
+                (f"{feature.name}={level}", feature.name, "level", code)
+                for code, level in enumerate(feature.levels[1:], start=1)
+            ]
+        if feature.missing == "allow":
+            columns.append((f"{feature.name}:missing", feature.name, "missing", -1))
+    return tuple(columns)
+
+
+def _fill_fits(column: DesignColumn, feature: NumberFeature | None) -> bool:
+    if column.kind != "value" or feature is None:
+        return column.fill in (0.0, 1.0)
+    low = -np.inf if feature.minimum is None else feature.minimum
+    high = np.inf if feature.maximum is None else feature.maximum
+    return bool(low <= column.fill <= high)
+
+
+def enough_rows(case: Case) -> str:
+    """There are at most so many parameters for one training row."""
+    if case.cohort is None:
+        return ""
+    rows, parameters = case.cohort.counts.train, 1 + len(design_skeleton(case.question.study))
+    if parameters > case.policy.parameters_per_row * rows:
+        return (
+            f"{parameters} parameters for {rows} training rows: "
+            f"at most {case.policy.parameters_per_row:g} a row are answered"
+        )
+    return ""
+
+
+def enough_contributors(case: Case) -> str:
+    """After recoding, no training group, and neither outcome, is smaller than the policy's least.
+
+    The reason tells the least and not the size that was found.
+    """
+    least = case.policy.contributors
+    if case.cohort is None or least <= 1:
+        return ""
+    if case.question.kind == "evaluation":
+        return ""  # of test rows, whose scores are grouped
+    columns, events = case.cohort.part(test=False)
+    if 0 < len(events) < least:
+        return f"fewer than {least} training rows"
+    held = int(events.sum())
+    if any(0 < group < least for group in (held, len(events) - held)):
+        return f"fewer than {least} training rows have one of the outcomes"
+    if 0 < smallest_group(case.question.study, columns) < least:
+        return f"fewer than {least} training rows stand behind an entry"
+    return ""
+
+
+def plausible_design(case: Case) -> str:
+    """Means and scales can be those of a federation that these rows are a share of.
+
+    By the law of total variance, a site with a share s of all rows, with standard deviation d and
+    mean m, makes the variance of all at least ``s * (d^2 + (m - mean)^2)``.
+    """
+    if case.cohort is None or case.question.design is None:
+        return ""
+    columns, _ = case.cohort.part(test=False)
+    for column in case.question.design.columns:
+        if column.constant:
+            continue
+        values = column.raw(columns)
+        with np.errstate(over="ignore"):
+            spread = float(np.mean((values - column.mean) ** 2)) if len(values) else 0.0
+            if spread * case.policy.smallest_share > column.scale**2:
+                return (
+                    f"column {column.name!r}: no federation of these rows has that mean and scale"
+                )
+    return ""
+
+
+def no_dominant_row(case: Case) -> str:
+    """No few rows make up nearly all of a number's sum of squares (the dominance rule)."""
+    least = case.policy.contributors
+    if case.cohort is None or least <= 1 or case.question.kind == "evaluation":
+        return ""
+    columns, _ = case.cohort.part(test=False)
+    for feature in case.question.study.numbers:
+        values = columns[feature.name]
+        present = values[~np.isnan(values)]
+        deviations = (present - present.mean()) ** 2 if len(present) else present
+        if deviations.any() and kish(deviations) < least:
+            return f"few rows make up nearly all of the variance of {feature.name!r}"
+    return ""
+
+
+def study_ridge(case: Case) -> str:
+    """The ridge of local steps is the study's penalty, shared out over at least the rows here."""
+    if case.cohort is None or case.question.kind != "descent":
+        return ""
+    rows = max(case.cohort.counts.train, 1)
+    most = case.question.study.penalty / rows * (1 + 1e-9)
+    if case.question.options.get("ridge", 0.0) > most:
+        return "option 'ridge' is more than the study's penalty for these rows"
+    return ""
+
+
+def bounded_linear_predictor(case: Case) -> str:
+    """Not so many rows as are enough contributors have log-odds so extreme.
+
+    The rule does not look at the most extreme row: its value could be found by asking again and
+    again what is just refused.
+    """
+    if case.cohort is None or case.question.design is None or not len(case.rows[1]):
+        return ""
+    limit, sizes = case.policy.linear_predictor, np.abs(case.logits)
+    most = min(max(case.policy.contributors, 1), sizes.shape[1])
+    extreme = np.partition(sizes, -most, axis=1)[:, -most] if np.isfinite(limit) else sizes[:, :0]
+    if np.all(extreme <= limit):
+        return ""
+    return f"the log-odds of too many rows would be beyond {limit:g}"
+
+
+def enough_effective_rows(case: Case) -> str:
+    """Enough rows carry every sum."""
+    least = case.policy.effective_rows
+    if case.cohort is None or case.question.kind == "summary" or least == 0:
+        return ""
+    if case.question.kind == "evaluation" and not case.enough_test_rows:
+        return ""  # nothing is told then
+    if case.effective_rows >= least:
+        return ""
+    return f"the effective sample size behind a sum is below {least:g}"
+
+
+#: Every rule on what is asked and of which rows, in the order in which they are judged.
+RULES: tuple[Rule, ...] = (
+    known_kind,
+    declared_shape,
+    readable_time,
+    finite_parameters,
+    bounded_parameters,
+    known_options,
+    declared_design,
+    enough_rows,
+    enough_contributors,
+    no_dominant_row,
+    study_ridge,
+    plausible_design,
+    bounded_linear_predictor,
+    enough_effective_rows,
+)
+
+#: Rules on parameters that local steps came to, before they leave.
+ANSWER_RULES: tuple[Rule, ...] = (
+    finite_parameters,
+    bounded_parameters,
+    bounded_linear_predictor,
+    enough_effective_rows,
+)
