@@ -24,7 +24,13 @@ test: install ## Run the tests, except those that start a federation of processe
 
 .PHONY: e2e
 e2e: install ## Run the tests that start a federation of processes (minutes)
-	$(BIN)/pytest -m federation
+	$(BIN)/pytest -m "federation and not hosts"
+
+.PHONY: e2e-federation
+e2e-federation: install ## A federation of four hosts: joins, kills, drop-outs, refusals (root)
+	@if ! command -v ip >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get --quiet update && apt-get --quiet --yes install --no-install-recommends iproute2; fi
+	$(BIN)/pytest -m hosts
 
 .PHONY: check
 check: install ## Formatting, lint, types, import rules, and rules of the tree
