@@ -5,12 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from fedrisk.errors import FederationError
 from fedrisk.federation.engines.flower import Control
 from fedrisk.federation.provisioning.members import Member, Members, MembersFile
 
+#: What SuperLink says of a key that it has registered before.
+IN_USE = "already in use"
+
 
 def register_members(file: MembersFile, control: Control) -> list[str]:
-    """Register approved keys that SuperLink does not know, unregister nodes that were given up.
+    """Unregister nodes that were given up, then register approved keys that SuperLink lacks.
+
+    A node that no site claims was registered by a process that ended before it could write that
+    down: the site that SuperLink refuses to register twice takes it, or it is unregistered.
 
     Parameters
     ----------
@@ -26,24 +33,48 @@ def register_members(file: MembersFile, control: Control) -> list[str]:
     Raises
     ------
     FederationError
-        When SuperLink does not do it; what was done before is written down.
+        When SuperLink does not do it; what was done is written down.
     """
-    done: list[str] = []
     with file.changing():
-        members = file.read()
         known = {node for node, told in control.nodes().items() if alive(told["status"])}
-        for name, member in members.sites.items():
-            for node in member.retired_nodes:
-                if node in known:
-                    control.unregister(node)
-                    done.append(f"node {node} of site {name} is refused from now on")
-            if member.retired_nodes:
-                member = member.model_copy(update={"retired_nodes": ()})
-                members = _write(file, members, name, member)
-            if member.status == "approved" and member.node not in known:
-                node = _register(control, member)
-                members = _write(file, members, name, member.model_copy(update={"node": node}))
-                done.append(f"site {name} is registered as node {node}")
+        sites = file.read().sites.values()
+        unclaimed = known - {n for member in sites for n in (member.node, *member.retired_nodes)}
+        done = _retire(file, control, known)
+        done += _admit(file, control, known, unclaimed)
+        for node in sorted(unclaimed):
+            control.unregister(node)
+            done.append(f"node {node} is of no site and refused from now on")
+    return done
+
+
+def _retire(file: MembersFile, control: Control, known: set[str]) -> list[str]:
+    members, done = file.read(), []
+    for name, member in members.sites.items():
+        for node in member.retired_nodes:
+            if node in known:
+                control.unregister(node)
+                done.append(f"node {node} of site {name} is refused from now on")
+        if member.retired_nodes:
+            member = member.model_copy(update={"retired_nodes": ()})
+            members = _write(file, members, name, member)
+    return done
+
+
+def _admit(file: MembersFile, control: Control, known: set[str], unclaimed: set[str]) -> list[str]:
+    """Register every site that SuperLink lacks; one that fails does not hold up the others."""
+    members, done, failed = file.read(), [], []
+    for name, member in members.sites.items():
+        if member.status != "approved" or member.node in known:
+            continue
+        try:
+            node = _register(control, member, unclaimed)
+        except FederationError as error:
+            failed.append(f"site {name}: {error.message}")
+            continue
+        members = _write(file, members, name, member.model_copy(update={"node": node}))
+        done.append(f"site {name} is registered as node {node}")
+    if failed:
+        raise FederationError("; ".join(failed), hint="`fedrisk federation status` tells the rest")
     return done
 
 
@@ -56,11 +87,17 @@ def alive(status: str) -> bool:
     return status not in ("unregistered", "deleted")
 
 
-def _register(control: Control, member: Member) -> str:
+def _register(control: Control, member: Member, unclaimed: set[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="fedrisk-") as folder:
         public = Path(folder) / "node.pub"
         public.write_text(member.node_key + "\n", encoding="utf-8")
-        return control.register(public)
+        try:
+            return control.register(public)
+        except FederationError as error:
+            # A crash leaves one node at most: the next call comes before another registration.
+            if IN_USE in error.message and len(unclaimed) == 1:
+                return unclaimed.pop()
+            raise
 
 
 def _write(file: MembersFile, members: Members, name: str, member: Member) -> Members:

@@ -1,0 +1,140 @@
+"""What stands between a site and its coordinator is told in plain words."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from fedrisk import __version__
+from fedrisk.federation.engines.processes import free_ports
+from fedrisk.federation.provisioning.certificates import make_authority, make_server_certificate
+from fedrisk.federation.provisioning.connection import clock_fault, fault, release_fault
+
+Serve = Callable[[Path], str]
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve ``GET /health`` with a folder's certificate; where."""
+    servers: list[HTTPServer] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"fedrisk": __version__}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Quiet(HTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that refuses the certificate is what the tests are about."""
+
+    def begin(folder: Path) -> str:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.crt", folder / "server.key")
+        server = Quiet(("127.0.0.1", 0), Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"127.0.0.1:{server.server_address[1]}"
+
+    yield begin
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_authority(tmp_path, clock())
+    return tmp_path
+
+
+def test_nothing_stands_between(folder: Path, serve: Serve) -> None:
+    make_server_certificate(folder, ["127.0.0.1"], clock())
+    assert fault(serve(folder), folder / "ca.crt", clock) == ""
+
+
+def test_an_expired_certificate(folder: Path, serve: Serve) -> None:
+    make_server_certificate(folder, ["127.0.0.1"], clock() - timedelta(days=400))
+    assert "has expired" in fault(serve(folder), folder / "ca.crt", clock)
+
+
+def test_a_certificate_of_the_future(folder: Path, serve: Serve) -> None:
+    make_server_certificate(folder, ["127.0.0.1"], clock() + timedelta(hours=3))
+    assert "not valid yet" in fault(serve(folder), folder / "ca.crt", clock)
+
+
+def test_a_certificate_for_another_name(folder: Path, serve: Serve) -> None:
+    make_server_certificate(folder, ["elsewhere.example"], clock())
+    assert "another name" in fault(serve(folder), folder / "ca.crt", clock)
+
+
+def test_a_foreign_certificate(folder: Path, serve: Serve) -> None:
+    foreign, _ = make_authority(folder / "foreign", clock())
+    make_server_certificate(folder, ["127.0.0.1"], clock())
+    assert "not of this federation's authority" in fault(serve(folder), foreign, clock)
+
+
+def test_a_self_signed_certificate(folder: Path, serve: Serve) -> None:
+    own = folder / "own"
+    make_authority(own, clock())
+    for kind in ("crt", "key"):
+        (own / f"ca.{kind}").replace(own / f"server.{kind}")
+    assert "not of this federation's authority" in fault(serve(own), folder / "ca.crt", clock)
+
+
+def test_nobody_listens(folder: Path) -> None:
+    (port,) = free_ports(1)
+    assert "cannot be reached" in fault(f"127.0.0.1:{port}", folder / "ca.crt", clock)
+
+
+def test_a_clock_that_is_an_hour_off(folder: Path, serve: Serve) -> None:
+    make_server_certificate(folder, ["127.0.0.1"], clock())
+    where = serve(folder)
+    told = fault(where, folder / "ca.crt", lambda: clock() - timedelta(hours=1))
+    assert "behind the coordinator's" in told
+    assert "NTP" in told
+
+
+@pytest.mark.parametrize(
+    ("minutes", "told"), [(-6, "behind"), (-4, ""), (0, ""), (4, ""), (6, "ahead of")]
+)
+def test_clocks_may_differ_by_five_minutes(minutes: int, told: str) -> None:
+    shown = "Thu, 01 Jan 2026 12:00:00 GMT"
+    now = datetime(2026, 1, 1, 12, 0, tzinfo=UTC) + timedelta(minutes=minutes)
+    found = clock_fault(shown, now)
+    assert told in found
+    assert bool(found) == bool(told)
+
+
+@pytest.mark.parametrize("shown", [None, "", "yesterday"])
+def test_a_coordinator_that_tells_no_time(shown: str | None) -> None:
+    assert clock_fault(shown, clock()) == ""
+
+
+def test_releases_that_must_not_meet() -> None:
+    assert release_fault(json.dumps({"fedrisk": __version__}).encode()) == ""
+    assert "fedrisk 99.0.0" in release_fault(b'{"fedrisk": "99.0.0"}')
+    for other in (b"", b"[]", b"<html>", b"{}", b"\xff"):
+        assert "not a fedrisk coordinator" in release_fault(other)
+
+
+def test_authorities_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("nothing", encoding="utf-8")
+    assert "cannot be read" in fault("127.0.0.1:9", tmp_path / "ca.crt", clock)
