@@ -8,9 +8,11 @@ sites' TLS, passes the Fleet calls that a registered SuperNode makes, and answer
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +40,40 @@ FLEET_CALLS = frozenset(
 )
 #: Bytes of one request; Flower sends an array a request.
 LARGEST_REQUEST = 256 * 1024 * 1024
-#: Headers that belong to one connection and are not passed on (RFC 9110, 7.6.1).
-_HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade host".split()
+#: Bytes of all requests that are on their way at one time: SuperLink holds each as a whole before
+#: it knows who sent it.
+LARGEST_TOTAL = 512 * 1024 * 1024
+#: Requests that SuperLink is given at one time; others wait their turn for `TURN_SECONDS`.
+LARGEST_NUMBER = 64
+TURN_SECONDS = 10.0
+#: Seconds for the next part of a request, for SuperLink's answer, and for all of one call.
+PART_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
+CALL_SECONDS = 600.0
+#: Headers that belong to one connection and are not passed on (RFC 9110, 7.6.1), and those by which
+#: a site could tell SuperLink to come from elsewhere.
+_NOT_PASSED = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer "
+    b"transfer-encoding upgrade host expect forwarded x-forwarded-for x-forwarded-proto "
+    b"x-forwarded-host x-forwarded-port x-real-ip".split()
 )
+Headers = list[tuple[bytes, bytes]]
 
 
-class TooLargeError(Exception):
-    """A request of more than `LARGEST_REQUEST` bytes."""
+class _NotPassedError(Exception):
+    """A request that goes no further, with the status that says why."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+@dataclass
+class _Call:
+    """One call: the bytes that SuperLink was given of it."""
+
+    receive: Receive
+    total: int = 0
 
 
 class Gateway:
@@ -57,11 +85,29 @@ class Gateway:
         Reaches SuperLink by its base address.
     about : dict
         What ``GET /health`` answers.
+    largest_request, largest_total : int
+        Bytes of one request, and of all that are on their way.
+    part_seconds, call_seconds : float
+        For the next part of a request, and for all of one call.
     """
 
-    def __init__(self, client: httpx.AsyncClient, about: dict[str, str]) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        about: dict[str, str],
+        *,
+        largest_request: int = LARGEST_REQUEST,
+        largest_total: int = LARGEST_TOTAL,
+        part_seconds: float = PART_SECONDS,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
         self._client = client
         self._about = about
+        self._largest_request = largest_request
+        self._largest_total = largest_total
+        self._part_seconds = part_seconds
+        self._call_seconds = call_seconds
+        self._on_their_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's start and end."""
@@ -69,7 +115,7 @@ class Gateway:
             await self._live(receive, send)
         elif scope["type"] != "http":
             return
-        elif scope["path"] in FLEET_CALLS and scope["method"] == "POST":
+        elif _is_call(scope):
             await self._pass(scope, receive, send)
         elif scope["path"] == "/health" and scope["method"] == "GET":
             await _answer(send, 200, self._about)
@@ -86,51 +132,101 @@ class Gateway:
                 return
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(k, v) for k, v in scope["headers"] if k.lower() not in _HOP_BY_HOP]
+        call = _Call(receive)
         try:
-            request = self._client.build_request(
-                "POST", scope["path"], headers=headers, content=_body(receive)
-            )
-            response = await self._client.send(request, stream=True)
-        except TooLargeError:
-            await _answer(send, 413, {"detail": f"more than {LARGEST_REQUEST} bytes"})
-            return
-        except httpx.TransportError:
-            await _answer(send, 503, {"detail": "the coordinator is starting"})
-            return
-        try:
-            await _relay(response, send)
+            async with asyncio.timeout(self._call_seconds):
+                response = await self._ask(scope, call)
+                try:
+                    await _relay(response, send)
+                finally:
+                    await response.aclose()
+        except _NotPassedError as reason:
+            # What is left of the request is not read.
+            await _answer(send, reason.status, {"detail": str(reason)}, (b"connection", b"close"))
+        except TimeoutError:
+            return  # the server cuts a connection whose answer has no end
         finally:
-            await response.aclose()
+            self._on_their_way -= call.total
 
+    async def _ask(self, scope: Scope, call: _Call) -> httpx.Response:
+        headers = _onward(scope["headers"])
+        if int(dict(headers).get(b"content-length", 0)) > self._largest_request:
+            raise self._too_large()
+        request = httpx.Request(
+            "POST",
+            self._client.base_url.copy_with(path=scope["path"]),
+            headers=headers,
+            content=self._body(call),
+            extensions={"timeout": self._client.timeout.as_dict()},
+        )
+        try:
+            return await self._client.send(request, stream=True)
+        except httpx.TransportError:
+            raise _NotPassedError(503, "the coordinator is starting, or busy") from None
 
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
-    total = 0
-    while True:
-        part = await receive()
+    async def _body(self, call: _Call) -> AsyncIterator[bytes]:
+        more = True
+        while more:
+            part = await self._next_part(call.receive)
+            data = part.get("body", b"")
+            call.total += len(data)
+            self._on_their_way += len(data)
+            if call.total > self._largest_request:
+                raise self._too_large()
+            if self._on_their_way > self._largest_total:
+                raise _NotPassedError(503, "too much at one time; try again")
+            yield data
+            more = part.get("more_body", False)
+
+    async def _next_part(self, receive: Receive) -> MutableMapping[str, Any]:
+        try:
+            part = await asyncio.wait_for(receive(), self._part_seconds)
+        except TimeoutError:
+            raise _NotPassedError(408, f"nothing more for {self._part_seconds:g} s") from None
         if part["type"] == "http.disconnect":
-            raise httpx.ReadError("the site is gone")
-        data = part.get("body", b"")
-        total += len(data)
-        if total > LARGEST_REQUEST:
-            raise TooLargeError
-        yield data
-        if not part.get("more_body", False):
-            return
+            raise _NotPassedError(499, "the site is gone")
+        return part
+
+    def _too_large(self) -> _NotPassedError:
+        return _NotPassedError(413, f"more than {self._largest_request} bytes")
+
+
+def _is_call(scope: Scope) -> bool:
+    """Whether this is a site's call, spelt as Flower spells it: no encoded letter, no query."""
+    path = scope["path"]
+    spelt = scope.get("raw_path") or path.encode()
+    plain = spelt == path.encode() and not scope.get("query_string")
+    return plain and path in FLEET_CALLS and scope["method"] == "POST"
+
+
+def _onward(headers: Headers) -> Headers:
+    """The headers of one side that the other side gets, names in lower case."""
+    lower = [(name.lower(), value) for name, value in headers]
+    named = b",".join(value for name, value in lower if name == b"connection")
+    left = _NOT_PASSED | {word.strip().lower() for word in named.split(b",")}
+    if any(name == b"transfer-encoding" for name, _ in lower):
+        left |= {b"content-length"}  # RFC 9112, 6.3: the encoding counts, not the length
+    return [(name, value) for name, value in lower if name not in left]
 
 
 async def _relay(response: httpx.Response, send: Send) -> None:
-    headers = [(k.lower(), v) for k, v in response.headers.raw if k.lower() not in _HOP_BY_HOP]
-    kept = [(k, v) for k, v in headers if k not in (b"date", b"server")]
+    headers = _onward(response.headers.raw)
+    kept = [(name, value) for name, value in headers if name not in (b"date", b"server")]
     await send({"type": "http.response.start", "status": response.status_code, "headers": kept})
-    async for data in response.aiter_raw():
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+    try:
+        async for data in response.aiter_raw():
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+    except httpx.HTTPError:
+        return  # SuperLink ended in between: the server cuts an answer that has no end
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _answer(send: Send, status: int, document: dict[str, str]) -> None:
+async def _answer(
+    send: Send, status: int, document: dict[str, str], *others: tuple[bytes, bytes]
+) -> None:
     body = json.dumps(document).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    length = (b"content-length", b"%d" % len(body))
+    headers = [(b"content-type", b"application/json"), length, *others]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -150,8 +246,8 @@ def make_gateway(superlink_port: int, authority: Path, about: dict[str, str]) ->
     client = httpx.AsyncClient(
         base_url=f"https://127.0.0.1:{superlink_port}",
         verify=ssl.create_default_context(cafile=str(authority)),
-        timeout=httpx.Timeout(120.0, connect=5.0),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+        timeout=httpx.Timeout(ANSWER_SECONDS, connect=5.0, pool=TURN_SECONDS),
+        limits=httpx.Limits(max_connections=LARGEST_NUMBER),
         trust_env=False,
     )
     return Gateway(client, about)
