@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from red_team.conftest import TARGET, Site, make_rows, make_study, unscaled, vector
 
 from fedrisk.federation.query import Query
-from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.descent import LocalUpdate
+from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import EvaluationSums, SiteEvaluation
 from fedrisk.sites.policy import OPEN, Policy
 from fedrisk.study import Study
-from red_team.conftest import TARGET, Site, make_rows, make_study, unscaled, vector
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def test_steered_steps_give_the_row_away_without_the_rules(
     first = site.sums(start)
     there = first.gradient[0] / float(first.rows) - moved * 1e6 / 2  # the gradient at minus start
     zero = site.sums(site.query(study, design, vector(design, 0.0)))
-    # At zero the gradient is half the sum of rows, which is zero but for the intercept, less events.
+    # At zero the gradient is half the sum of rows (zero but for the intercept) less events.
     events = (np.r_[float(zero.rows), np.zeros(len(design.columns))] / 2) - zero.gradient[0]
     risks = there * float(zero.rows) + events  # sum of risk * row, of which the target is most
     place = [column.name for column in design.columns].index("crp")

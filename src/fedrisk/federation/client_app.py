@@ -176,7 +176,7 @@ def _answered(
 
 
 def _without_counts(error: DataError, guard: Guard) -> DataError:
-    """The error as the coordinator reads it: how many rows break a study's bound is a small cell."""
+    """The error as the coordinator reads it: how many rows break a bound is a small cell."""
     if guard.policy is OPEN or not error.violations:
         return error
     columns = ", ".join(dict.fromkeys(repr(found.column) for found in error.violations))

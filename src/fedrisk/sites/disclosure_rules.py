@@ -12,7 +12,7 @@ from datetime import datetime
 import numpy as np
 
 from fedrisk.models.design_matrix import DesignColumn
-from fedrisk.sites.disclosure_case import Case, kish
+from fedrisk.sites.disclosure_case import Case
 from fedrisk.sites.disclosure_cells import smallest_group
 from fedrisk.study import NumberFeature, Study
 
@@ -204,17 +204,19 @@ def plausible_design(case: Case) -> str:
 
 
 def no_dominant_row(case: Case) -> str:
-    """No few rows make up nearly all of a number's sum of squares (the dominance rule)."""
-    least = case.policy.contributors
-    if case.cohort is None or least <= 1 or case.question.kind == "evaluation":
+    """No row makes up more than half of a number's sum of squares about its mean.
+
+    The dominance rule (Hundepool et al., Statistical Disclosure Control, Wiley 2012, 4.2.2) with
+    one contributor and 50 %: such a sum is nearly that row's value.
+    """
+    if case.cohort is None or case.policy.contributors <= 1 or case.question.kind == "evaluation":
         return ""
     columns, _ = case.cohort.part(test=False)
     for feature in case.question.study.numbers:
         values = columns[feature.name]
-        present = values[~np.isnan(values)]
-        deviations = (present - present.mean()) ** 2 if len(present) else present
-        if deviations.any() and kish(deviations) < least:
-            return f"few rows make up nearly all of the variance of {feature.name!r}"
+        deviations = (values - np.nanmean(values)) ** 2 if not np.isnan(values).all() else values
+        if 2 * np.nanmax(deviations, initial=0.0) > np.nansum(deviations):
+            return f"one row makes up most of the variance of {feature.name!r}"
     return ""
 
 

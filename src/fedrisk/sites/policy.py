@@ -35,7 +35,7 @@ class Policy(BaseModel):
         the weights behind every sum over rows.
     contributors : int
         Least number of rows behind every entry: a level, a missing value, a pair of these, a bin,
-        a score; and least effective number behind a number's sum of squares.
+        a score. Unless it is zero, no row makes up half of a number's variance either.
     parameters_per_row : float
         Most parameters for one training row (DataSHIELD's ``nfilter.glm``).
     candidates : int
