@@ -1,10 +1,10 @@
 """Checkpoints of one run: written whole or not at all, checked when read, fenced against the past.
 
-Two files hold the last two checkpoints. Each is a line with format, fencing token and SHA-256, then
-the document. A checkpoint is written to a draft, flushed to the disk, and renamed; so a kill or a
-full disk leaves what was there. Who claims the run gets a token that is greater than all before
-(Kleppmann, Designing Data-Intensive Applications, 2017, chapter 8); a process with an older one
-that comes back is refused.
+Two files hold the last two checkpoints. Each is a line with format, fencing token and the SHA-256
+of these two and the document, then the document. A checkpoint is written to a draft, flushed to the
+disk, and renamed; so a kill or a full disk leaves what was there. Who claims the run gets a token
+that is greater than all before (Kleppmann, Designing Data-Intensive Applications, 2017, chapter 8);
+a process with an older one that comes back is refused.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Checkpoints:
         with _told(folder, "claimed"):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder):
-                token = _fence(folder) + 1
-                _replace(folder / "fence", f"{token}\n".encode())
+                token = max(_fence(folder), *(_token(folder / n) for n in (CURRENT, PREVIOUS))) + 1
+                _replace(folder / "fence", _fence_text(token).encode())
         return cls(folder, token)
 
     def verify(self) -> None:
@@ -83,14 +83,23 @@ class Checkpoints:
             When another process has claimed the run since; nothing is written then.
         HomeError
             When it cannot be written, as on a full disk; the checkpoints before are intact.
+        FederationError
+            When the document holds a number that is not finite.
         """
-        body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
-        head = {"format": FORMAT, "token": self.token, "sha256": sha256(body).hexdigest()}
+        try:
+            body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+        except ValueError:
+            raise FederationError(
+                "the run has come to a number that is not finite: it cannot be kept",
+                hint="lower the strategy's step sizes, or look for extreme values",
+            ) from None
+        digest = _digest(FORMAT, self.token, body)
+        head = {"format": FORMAT, "token": self.token, "sha256": digest}
         with _told(self.folder, "written"), _locked(self.folder):
             self._check()
             draft = _draft(self.folder / CURRENT, json.dumps(head).encode() + b"\n" + body)
             with suppress(FileNotFoundError, Damaged):
-                _read(self.folder / CURRENT)  # a damaged one must not push out a good one
+                _open(self.folder / CURRENT)  # a damaged one must not push out a good one
                 (self.folder / CURRENT).replace(self.folder / PREVIOUS)
             draft.replace(self.folder / CURRENT)
             _flush(self.folder)
@@ -132,14 +141,7 @@ class Checkpoints:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    head, _, body = file.read_bytes().partition(b"\n")
-    try:
-        facts = json.loads(head)
-        kind, digest = facts["format"], facts["sha256"]
-    except (ValueError, KeyError, TypeError):
-        raise Damaged("its first line is not that of a checkpoint") from None
-    if digest != sha256(body).hexdigest():
-        raise Damaged("its contents do not match their checksum")
+    kind, _, body = _open(file)
     if kind != FORMAT:
         raise FederationError(
             f"{file} has format {kind}, this version knows {FORMAT}",
@@ -149,13 +151,52 @@ def _read(file: Path) -> dict[str, Any]:
     return document
 
 
-def _fence(folder: Path) -> int:
+def _open(file: Path) -> tuple[int, int, bytes]:
+    """Format, token and document of a file whose checksum holds, in this or a newer format."""
+    head, _, body = file.read_bytes().partition(b"\n")
     try:
-        return int((folder / "fence").read_text(encoding="ascii"))
+        facts = json.loads(head)
+        kind, token, digest = int(facts["format"]), int(facts["token"]), facts["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise Damaged("its first line is not that of a checkpoint") from None
+    if digest != _digest(kind, token, body):
+        raise Damaged("its contents do not match their checksum")
+    return kind, token, body
+
+
+def _digest(kind: int, token: int, body: bytes) -> str:
+    return sha256(f"{kind} {token}\n".encode() + body).hexdigest()
+
+
+def _token(file: Path) -> int:
+    """The token that a checkpoint was written under; 0 where there is none to read."""
+    try:
+        return _open(file)[1]
+    except (FileNotFoundError, Damaged):
+        return 0
+
+
+def _fence(folder: Path) -> int:
+    """The token of who claimed the run last; 0 before anybody did."""
+    file = folder / "fence"
+    try:
+        text = file.read_text(encoding="ascii")
+        token = int(text.partition(" ")[0])
+        if text == _fence_text(token):
+            return token
     except FileNotFoundError:
         return 0
     except ValueError:
-        raise HomeError(f"{folder / 'fence'} is damaged", hint="start the run anew") from None
+        pass
+    raise HomeError(
+        f"{file} is damaged: it does not say who has taken the run up",
+        hint="when no other process works on the run, remove that file and take the run up again",
+    )
+
+
+def _fence_text(token: int) -> str:
+    """A token with a checksum: an older one must not come back by a flipped bit."""
+    return f"{token} {sha256(str(token).encode()).hexdigest()}\n"
 
 
 def _draft(target: Path, content: bytes) -> Path:

@@ -1,7 +1,9 @@
 """Which answers cannot be true: sums that no rows of the study could give.
 
 Bounds are inequalities that hold for every set of rows, with room for rounding alone. They find
-broken and clumsy sites; a site that invents consistent rows is not found by any such rule.
+broken and clumsy sites; a site that invents consistent rows is not found by any such rule. What a
+site's disclosure rules withhold is no lie: bins may be empty as a whole, an evaluation may say
+nothing (`fedrisk.sites.disclosure`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from fedrisk.errors import EgressError
 from fedrisk.federation.query import Query, Reply
 from fedrisk.models.bins import feature_centre
 from fedrisk.models.descent import LocalUpdate
-from fedrisk.models.metrics import EvaluationSums, SiteEvaluation
+from fedrisk.models.metrics import LOG_LOSS_FLOOR, EvaluationSums, SiteEvaluation
 from fedrisk.models.newton import NewtonSums
 from fedrisk.models.summary import (
     FeatureSummary,
@@ -30,6 +32,12 @@ from fedrisk.study.records import FloatArray, Record
 
 #: Room for rounding, relative to the size of what is compared.
 TOLERANCE = 1e-9
+
+#: Room in the variance of a column that is nearly constant: cancellation leaves it the rounding of
+#: the mean square, and `fedrisk.models.design_matrix.CONSTANT` lets such columns through.
+VARIANCE_SLACK = 1.1
+#: Largest log loss of one row: risks are kept that far from 0 and 1.
+LARGEST_LOSS = -float(np.log(LOG_LOSS_FLOOR)) * (1 + TOLERANCE)
 
 #: The records that answer each kind of query; others are refused.
 EXPECTED: dict[str, tuple[type[Record], ...]] = {
@@ -113,7 +121,7 @@ def _summary(reply: Reply, records: Records, query: Query, _known: Known) -> Non
     _demand(reply, summary.events <= rows, "more events than rows")
     _demand(reply, np.all(summary.present <= rows), "more values than rows")
     for place, (name, bins) in enumerate(bins_by_feature(query.study, summary).items()):
-        same = bins.sum() == summary.present[place]
+        same = bins.sum() == summary.present[place] or not bins.any()
         _demand(reply, same, f"bins of {name!r} do not sum to its values")
     for name, levels in levels_by_feature(query.study, summary).items():
         _demand(reply, levels.sum() <= rows, f"more levels of {name!r} than rows")
@@ -131,7 +139,7 @@ def _moments(reply: Reply, study: Study, summary: FeatureSummary) -> None:
         high = np.inf if feature.maximum is None or not present else feature.maximum - centre
         within = present * low - room <= total <= present * high + room if present else total == 0
         _demand(reply, within, f"the sum of {feature.name!r} is outside its bounds")
-        enough = total**2 <= present * square * (1 + TOLERANCE) + room
+        enough = abs(total) <= np.sqrt(present) * np.sqrt(square) * (1 + TOLERANCE) + room
         _demand(reply, enough, f"the squares of {feature.name!r} are too small for its sum")
 
 
@@ -158,12 +166,11 @@ def _newton(reply: Reply, records: Records, _query: Query, known: Known) -> None
     rows, everyone = float(sums.rows), max(known.rows, float(sums.rows))
     _demand(reply, rows == reply.rows, "two numbers of training rows")
     _demand(reply, np.all(sums.loss >= 0), "a loss is negative")
-    slack = 1.01  # the design's variances are themselves rounded
-    bound = np.full(sums.gradient.shape[1], np.sqrt(rows * everyone) * slack)
-    bound[0] = rows * slack
+    bound = np.full(sums.gradient.shape[1], np.sqrt(rows * everyone * VARIANCE_SLACK))
+    bound[0] = rows * (1 + TOLERANCE)
     _demand(reply, np.all(np.abs(sums.gradient) <= bound), "a gradient is beyond its rows")
     for hessian in sums.hessian:
-        _hessian(reply, hessian, rows, everyone * slack)
+        _hessian(reply, hessian, rows, everyone * VARIANCE_SLACK)
 
 
 def _hessian(reply: Reply, hessian: FloatArray, rows: float, everyone: float) -> None:
@@ -183,22 +190,32 @@ def _descent(_reply: Reply, _records: Records, _query: Query, _known: Known) -> 
 
 def _evaluation(reply: Reply, records: Records, _query: Query, known: Known) -> None:
     sums = _of(records, EvaluationSums)
+    if not any(array.any() for array in sums.arrays().values()):
+        return  # withheld: nothing is told, and nothing is added to the federation's figures
     rows = float(sums.rows)
     for name in ("rows", "events", "bin_rows", "bin_events"):
         _demand(reply, _counted(getattr(sums, name)), f"{name} holds no counts")
-    _demand(reply, np.all(sums.bin_events <= sums.bin_rows), "more events than rows in a bin")
-    _demand(reply, sums.bin_rows.sum() == rows, "bins do not sum to the rows")
-    _demand(reply, sums.bin_events.sum() == sums.events, "bins do not sum to the events")
+    _demand(reply, sums.events <= rows, "more events than rows")
     for name in ("expected", "squared_error"):
         inside = -TOLERANCE <= getattr(sums, name) <= rows * (1 + TOLERANCE)
         _demand(reply, inside, f"{name} is outside 0 to rows")
-    _demand(reply, sums.log_loss >= 0, "the log loss is negative")
-    empty = sums.bin_rows == 0
-    _demand(reply, np.all(sums.bin_logits[empty] == 0), "scores in a bin without rows")
+    inside = 0 <= sums.log_loss <= rows * LARGEST_LOSS
+    _demand(reply, inside, "the log loss is negative or beyond its rows")
+    _score_bins(reply, sums)
     counts = known.counts.get(reply.site)
     if counts is not None:
         same = (rows, float(sums.events)) == (counts["test"], counts["test_events"])
         _demand(reply, same, "other test rows or events than before")
+
+
+def _score_bins(reply: Reply, sums: EvaluationSums) -> None:
+    """Bins sum to the rows, unless there are fewer rows than the site tells of in any bin."""
+    _demand(reply, np.all(sums.bin_events <= sums.bin_rows), "more events than rows in a bin")
+    empty = sums.bin_rows == 0
+    _demand(reply, np.all(sums.bin_logits[empty] == 0), "scores in a bin without rows")
+    if not empty.all():
+        _demand(reply, sums.bin_rows.sum() == sums.rows, "bins do not sum to the rows")
+        _demand(reply, sums.bin_events.sum() == sums.events, "bins do not sum to the events")
 
 
 def _own_figures(reply: Reply, records: Records, _query: Query, _known: Known) -> None:

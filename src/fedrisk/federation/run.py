@@ -143,15 +143,15 @@ class Run:
 
 def _check(kept: dict[str, Any], broadcast: Broadcast) -> None:
     request = broadcast.request
-    if kept["request"] != request.model_dump(mode="json"):
-        raise UsageError(
-            f"the checkpoint of run {request.run_id} is of another request",
-            hint="a run is taken up with the study, sites and options that it began with",
-        )
     if kept["fedrisk"] != __version__:
         raise FederationError(
             f"run {request.run_id} was begun by fedrisk {kept['fedrisk']}, this is {__version__}",
             hint="take it up with that version, or start the run anew",
+        )
+    if kept["request"] != request.model_dump(mode="json"):
+        raise UsageError(
+            f"the checkpoint of run {request.run_id} is of another request",
+            hint="a run is taken up with the study, sites and options that it began with",
         )
 
 

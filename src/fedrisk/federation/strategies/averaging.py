@@ -72,7 +72,10 @@ def _round(start: Start, flower: FedAvg, number: int, parameters: FloatArray) ->
     if not any(reply.rows for reply in replies):
         raise FederationError("no site that is left has a training row")
     aggregated, _ = flower.aggregate_train(number, _messages(message, replies))
-    return _parameters(aggregated, parameters)
+    moved = _parameters(aggregated, parameters)
+    if not np.all(np.isfinite(moved)):
+        raise FederationError("the fit is not finite", hint="lower the strategy's step sizes")
+    return moved
 
 
 def _messages(asked: Message, replies: Sequence[Reply]) -> list[Message]:

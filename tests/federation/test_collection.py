@@ -1,0 +1,343 @@
+"""One message to every site: whatever a site or the transport does, the wait ends and names it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from federation.faulty import (
+    NOW,
+    STUDY,
+    Faulty,
+    Sequence,
+    Slow,
+    altered,
+    at,
+    crash,
+    error,
+    make_broadcast,
+    rewritten,
+    silent,
+    with_arrays,
+    write_sites,
+)
+from flwr.app import Array, Error, Message
+from flwr.common.constant import ErrorCode
+
+from fedrisk.errors import QuorumError, SiteRefusedError
+from fedrisk.federation import collection
+from fedrisk.federation.broadcast import Broadcast
+from fedrisk.federation.collection import LOST, Collection
+from fedrisk.federation.engines.in_memory import InMemoryGrid
+from fedrisk.federation.membership import Roster
+from fedrisk.federation.query import Query, Reply
+
+SUMMARY = Query("summary", STUDY, "r1", NOW.isoformat())
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("sites")
+    return write_sites(folder, {"north": 300, "south": 200, "west": 150})
+
+
+def ask(grid: InMemoryGrid, sites: Iterable[str], **changes: object) -> tuple[Broadcast, list]:
+    broadcast = make_broadcast(grid, sites, **changes)
+    return broadcast, broadcast.ask(SUMMARY)
+
+
+def named(broadcast: Broadcast) -> dict[str, str]:
+    """Who was dropped by the last round, and why."""
+    return broadcast.rounds[-1].dropped
+
+
+def call_it(name: str):
+    return rewritten(lambda content: content.config_records["site"].update({"name": name}))
+
+
+def drop(record: str):
+    return rewritten(lambda content: content.pop(record))
+
+
+def study_hash(content: Any) -> None:
+    content.config_records["site"]["study-hash"] = "0" * 64
+
+
+def garbage(_grid: Any, asked: Message, reply: Message, _number: int) -> Message:
+    array = reply.content.array_records["arrays"]["feature_summary/rows"]
+    broken = Array(array.dtype, array.shape, array.stype, b"\x93NUMPY garbage")
+    reply.content.array_records["arrays"]["feature_summary/rows"] = broken
+    return reply
+
+
+def unknown_record(_grid: Any, asked: Message, reply: Message, _number: int) -> Message:
+    return with_arrays(asked, reply, {"rows_of_patients/age": np.ones(3)})
+
+
+def words(_grid: Any, asked: Message, reply: Message, _number: int) -> Message:
+    arrays = {k: a.numpy() for k, a in reply.content.array_records["arrays"].items()}
+    return with_arrays(asked, reply, arrays | {"feature_summary/rows": np.array("many")})
+
+
+FAULTS = {
+    "silent": (silent, "'west' did not answer within 0.4 s"),
+    "crash": (crash, "failed: MemoryError: out"),
+    "app cannot be loaded": (error(ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ""), "failed: no reason"),
+    "crashes each time": (
+        error(ErrorCode.CLIENT_APP_CRASHED, "killed"),
+        r"within .* s \(node 3: killed\)",
+    ),
+    "another study": (rewritten(study_hash), "another study"),
+    "unknown record": (unknown_record, r"sent \['rows_of_patients'\]"),
+    "no name": (drop("site"), "sent no readable answer"),
+    "no arrays": (drop("arrays"), "'west' sent no readable answer"),
+    "no figures": (drop("metrics"), "'west' sent no readable answer"),
+    "garbage": (garbage, "'west' sent no readable answer"),
+    "words": (words, "'west' sent no readable answer"),
+    "NaN": (altered("feature_summary/sums", lambda a: a * np.nan), "'west'.*not finite"),
+    "infinite": (altered("feature_summary/rows", lambda a: a * np.inf), "'west'.*not finite"),
+    "wrong shape": (altered("feature_summary/sums", lambda a: a[:1]), "'west'.*has shape"),
+    "negative counts": (altered("feature_summary/levels", lambda a: -a), "levels holds no counts"),
+    "half a person": (altered("site_counts/test", lambda a: a + 0.5), "test is no count"),
+    "more events": (altered("feature_summary/events", lambda a: a + 999), "more events than rows"),
+    "other rows": (altered("site_counts/train", lambda a: a + 1), "rows are not the sum"),
+    "squares": (altered("feature_summary/squares", lambda a: a * 0), "squares of 'age' are too"),
+    "out of bounds": (altered("feature_summary/sums", lambda a: a + 1e6), "'age' is outside"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_faulty_site_is_named_and_the_others_go_on(sites: dict[str, Path], name: str) -> None:
+    fault, reason = FAULTS[name]
+    broadcast, replies = ask(Faulty(sites, {"west": fault}), sites, quorum=2)
+    assert [reply.site for reply in replies] == ["north", "south"]
+    assert broadcast.roster.active == ("north", "south")
+    (text,) = named(broadcast).values()
+    assert re.search(reason, text), text
+
+
+def test_faults_beyond_the_quorum_end_the_run(sites: dict[str, Path]) -> None:
+    with pytest.raises(QuorumError, match=r"2 of the 3 sites .* 'west' did not answer"):
+        ask(Faulty(sites, {"west": silent}), sites)
+
+
+def test_refusals_alone_end_the_run_as_refusals(sites: dict[str, Path]) -> None:
+    grid = Faulty(sites, {"west": at(2, crash), "south": at(2, crash)})
+    broadcast, _ = ask(grid, sites, quorum=2)
+    with pytest.raises(SiteRefusedError, match=r"1 of the 2 .* failed: MemoryError: out"):
+        broadcast.ask(SUMMARY)
+
+
+@pytest.mark.parametrize("code", sorted(LOST))
+def test_lost_messages_are_asked_again(sites: dict[str, Path], code: int) -> None:
+    grid = Faulty(sites, {"west": at(1, error(code, "lost"), last=2)})
+    broadcast, replies = ask(grid, sites)
+    assert len(replies) == 3
+    assert grid.heard == {"north": ["summary"], "south": ["summary"], "west": ["summary"] * 3}
+    assert not named(broadcast)
+
+
+def test_a_silent_site_is_asked_once_more(sites: dict[str, Path]) -> None:
+    grid = Faulty(sites, {"west": at(1, silent, last=1)})
+    _, replies = ask(grid, sites)
+    assert len(replies) == 3
+    assert len(grid.heard["west"]) == 2
+
+
+def test_a_slow_site_is_waited_for_and_its_second_answer_ignored(sites: dict[str, Path]) -> None:
+    _, replies = ask(Slow(sites, {"west": 20}), sites, deadline=10.0)
+    assert [reply.site for reply in replies] == ["north", "south", "west"]
+
+
+def test_answers_that_come_twice_count_once(sites: dict[str, Path]) -> None:
+    class Twice(InMemoryGrid):
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            return [reply for reply in super().pull_messages(message_ids) for _ in range(2)]
+
+    broadcast, replies = ask(Twice(sites), sites)
+    assert [reply.site for reply in replies] == ["north", "south", "west"]
+    assert not named(broadcast)
+
+
+def test_a_known_site_that_answers_in_another_s_name_is_the_one_to_go(
+    sites: dict[str, Path],
+) -> None:
+    broadcast, _ = ask(Faulty(sites, {"west": at(2, call_it("north"))}), sites, quorum=2)
+    replies = broadcast.ask(SUMMARY)
+    assert [reply.site for reply in replies] == ["north", "south"]
+    assert named(broadcast) == {"west": "site 'west' calls itself 'north'"}
+
+
+def test_of_two_nodes_with_one_name_neither_is_believed(sites: dict[str, Path]) -> None:
+    grid = Faulty(sites, {"west": call_it("north")})
+    broadcast, replies = ask(grid, ("north", "south"), quorum=1)
+    assert [reply.site for reply in replies] == ["south"]
+    assert named(broadcast) == {"north": "two sites call themselves north"}
+
+
+def test_who_was_known_before_is_believed_over_a_newcomer_of_its_name(
+    sites: dict[str, Path],
+) -> None:
+    broadcast = make_broadcast(Faulty(sites, {"west": call_it("north")}), ("north", "south"))
+    broadcast.roster.nodes = {1: "north"}
+    assert [reply.site for reply in broadcast.ask(SUMMARY)] == ["north", "south"]
+
+
+def test_strangers_take_no_part(sites: dict[str, Path]) -> None:
+    for fault in (crash, None):
+        grid = Faulty(sites, {} if fault is None else {"west": fault})
+        broadcast, replies = ask(grid, ("north", "south"))
+        assert [reply.site for reply in replies] == ["north", "south"]
+        assert not named(broadcast)
+
+
+def test_a_missing_site_s_reason_names_the_strangers(sites: dict[str, Path]) -> None:
+    broadcast, _ = ask(InMemoryGrid(sites), ("east", "north", "south"), quorum=2)
+    assert "node 3 is no site of this run" in named(broadcast)["east"]
+
+
+def none_for_the_first(call: Any) -> list[str | None]:
+    return [None, *list(call())[1:]]
+
+
+def fail(_call: Any) -> Any:
+    raise ConnectionError("refused")
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"push_messages": [none_for_the_first, none_for_the_first]},
+        {"push_messages": [lambda _: [], lambda _: None]},
+        {"push_messages": [fail]},
+        {"get_node_ids": [fail, lambda _: []]},
+        {"get_node_ids": [lambda _: [1], lambda _: [1, 2]]},
+        {"pull_messages": [fail]},
+        {"pull_messages": [fail, fail, fail]},
+        {name: [fail] * 2 for name in ("get_node_ids", "push_messages", "pull_messages")},
+    ],
+    ids=lambda steps: "-".join(steps),
+)
+def test_a_transport_that_fails_for_a_while_is_tried_again(
+    sites: dict[str, Path], steps: dict[str, list]
+) -> None:
+    broadcast, replies = ask(Sequence(sites, steps), sites, deadline=5.0)
+    assert [reply.site for reply in replies] == ["north", "south", "west"]
+    assert not named(broadcast)
+
+
+@pytest.mark.parametrize("name", ["get_node_ids", "push_messages", "pull_messages"])
+def test_a_transport_that_never_works_ends_at_the_deadline(
+    sites: dict[str, Path], name: str
+) -> None:
+    with pytest.raises(
+        QuorumError, match=r"did not answer within 0.2 s \(.*ConnectionError\('refused'\)"
+    ):
+        ask(Sequence(sites, {name: [fail] * 10_000}), sites, deadline=0.2)
+
+
+def test_no_node_at_all_is_said(sites: dict[str, Path]) -> None:
+    with pytest.raises(QuorumError, match="no site is connected"):
+        ask(InMemoryGrid({}), (), deadline=0.05)
+
+
+def test_a_reply_that_breaks_the_transport_is_its_site_s_fault(sites: dict[str, Path]) -> None:
+    class Breaks(InMemoryGrid):
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            wanted = [i for i in message_ids if i in self._replies]
+            if any(self._replies[i].metadata.src_node_id == 3 for i in wanted):
+                raise ValueError("cannot be inflated")
+            return super().pull_messages(wanted)
+
+    broadcast, replies = ask(Breaks(sites), sites, quorum=2, deadline=60.0)
+    assert [reply.site for reply in replies] == ["north", "south"]
+    assert "node 3 sent no readable answer: ValueError('cannot" in named(broadcast)["west"]
+
+
+def test_a_run_without_names_takes_whoever_is_connected(sites: dict[str, Path]) -> None:
+    broadcast, _ = ask(Faulty(sites, {"west": silent}), (), quorum=2)
+    assert broadcast.roster.active == ("north", "south")
+    assert list(named(broadcast)) == ["node 3"]
+
+
+def test_a_run_without_names_waits_for_its_quorum(sites: dict[str, Path]) -> None:
+    steps = {"get_node_ids": [lambda _: [], lambda _: [1], lambda _: [1, 2]]}
+    broadcast, _ = ask(Sequence(sites, steps), (), quorum=3, deadline=5.0)
+    assert broadcast.roster.active == ("north", "south", "west")
+
+
+def test_registered_names_say_who_a_node_is_before_it_has_answered(sites: dict[str, Path]) -> None:
+    names = {1: "north", 2: "south", 3: "west", 9: "away"}
+    for asked in ((), tuple(sites)):
+        broadcast = make_broadcast(InMemoryGrid(sites), asked)
+        broadcast.roster.nodes = dict(names)
+        assert [reply.site for reply in broadcast.ask(SUMMARY)] == ["north", "south", "west"]
+        assert not named(broadcast)
+
+
+def test_long_reasons_are_cut(sites: dict[str, Path]) -> None:
+    grid = Faulty(sites, {"west": error(ErrorCode.MOD_FAILED_PRECONDITION, "x" * 10_000)})
+    broadcast, _ = ask(grid, sites, quorum=2)
+    assert len(named(broadcast)["west"]) < 2 * collection.LONGEST_REASON
+
+
+class Counting(InMemoryGrid):
+    """Five hundred sites that answer in turn, a few at each look; counts the calls."""
+
+    def __init__(self, count: int, at_once: int) -> None:
+        super().__init__({})
+        self.nodes, self.at_once, self.waiting = range(1, count + 1), at_once, list[Message]()
+        self.pushed = 0
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        for message in messages:
+            self.pushed += 1
+            message.metadata.__dict__["_message_id"] = str(message.metadata.dst_node_id)
+            reply = Message(Error(0, "none"), reply_to=message)
+            reply.metadata.__dict__["_src_node_id"] = message.metadata.dst_node_id
+            self.waiting.append(reply)
+            yield str(message.metadata.dst_node_id)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        ready, self.waiting = self.waiting[: self.at_once], self.waiting[self.at_once :]
+        return ready
+
+
+class Roll(dict[int, str]):
+    """A roster's nodes that counts how often all of them are gone through."""
+
+    passes = 0
+
+    def values(self):  # type: ignore[no-untyped-def]
+        Roll.passes += 1
+        return super().values()
+
+    def items(self):  # type: ignore[no-untyped-def]
+        Roll.passes += 1
+        return super().items()
+
+
+def test_the_work_of_a_look_does_not_grow_with_the_square_of_the_sites(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sites = {node: f"site {node:03d}" for node in range(1, 501)}
+    monkeypatch.setattr(collection, "site_of", lambda message: sites[message.metadata.src_node_id])
+    monkeypatch.setattr(Message, "has_error", lambda _: False)
+    grid, roster = Counting(500, at_once=25), Roster(500, tuple(sites.values()), Roll())
+    Roll.passes = 0
+
+    def make(node: int, _seconds: float) -> Message:
+        return Message(SUMMARY.content(), node, "query.summary", group_id="1")
+
+    asked = Collection(grid, roster, make, lambda m: Reply("", {}, 0), 60.0, 0.0)
+    asked.run()
+    assert len(asked.replies) == 500
+    assert grid.pushed == 500
+    assert Roll.passes < 60  # 20 looks, a few passes each
