@@ -175,10 +175,13 @@ def _pair_counts(codes: Mapping[str, Codes]) -> tuple[FloatArray, NDArray[np.str
         The feature of each value.
     table : (values, rows) array of bool
     """
-    owners = [name for name, values in codes.items() for _ in np.unique(values)]
-    table = np.array(
-        [values == value for values in codes.values() for value in np.unique(values)], bool
-    ).reshape(len(owners), -1)
+    held = {name: np.flatnonzero(np.bincount(values)) for name, values in codes.items()}
+    owners = [name for name, values in held.items() for _ in values]
+    rows = len(next(iter(codes.values())))
+    table = np.empty((len(owners), rows), bool)
+    pairs = ((codes[name], value) for name, values in held.items() for value in values)
+    for place, (values, value) in enumerate(pairs):
+        np.equal(values, value, out=table[place])
     weights = table.astype(np.float32)
     return (weights @ weights.T).astype(np.float64), np.array(owners), table
 

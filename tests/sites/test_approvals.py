@@ -1,0 +1,50 @@
+"""Approvals name a person, a study by its hash, and a time; a damaged file approves nothing."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from fedrisk.errors import SiteFolderError
+from fedrisk.sites.approvals import approve, read_approvals
+from fedrisk.study import Study
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_nobody_approved_anything_where_there_is_no_file(tmp_path: Path) -> None:
+    assert read_approvals(tmp_path / "approvals.json") == []
+
+
+def test_approvals_are_kept_in_their_order(tmp_path: Path, study: Study) -> None:
+    path = tmp_path / "approvals.json"
+    first = approve(path, study, "Ada", NOW)
+    second = approve(path, study, "Ben", NOW + timedelta(days=1))
+    assert read_approvals(path) == [first, second]
+    assert (first.study, first.name, first.by) == (study.hash, "small", "Ada")
+    assert first.time < second.time
+    assert [file.name for file in tmp_path.iterdir()] == ["approvals.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "3", '[{"study": "a"}]', '["a"]', '[{"study":1,"name":2,"by":3,"when":4}]'],
+)
+def test_a_damaged_file_is_an_error(tmp_path: Path, study: Study, text: str) -> None:
+    path = tmp_path / "approvals.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SiteFolderError, match="not a list of approvals"):
+        read_approvals(path)
+    with pytest.raises(SiteFolderError):
+        approve(path, study, "Ada", NOW)
+    assert path.read_text(encoding="utf-8") == text  # nothing is written over it
+
+
+def test_names_of_people_survive(tmp_path: Path, study: Study) -> None:
+    approve(tmp_path / "a.json", study, "Zoë Ægir", NOW)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text)[0]["by"] == "Zoë Ægir"
+    assert read_approvals(tmp_path / "a.json")[0].by == "Zoë Ægir"

@@ -1,0 +1,270 @@
+"""Small cells: after recoding and merging none is left, and no subtraction brings one back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedrisk.models.bins import feature_edges, logit_edges
+from fedrisk.models.metrics import evaluation_sums
+from fedrisk.models.summary import SiteCounts, bins_by_feature, summarise
+from fedrisk.sites.disclosure_cells import (
+    group_scores,
+    hide_small_bins,
+    hide_small_counts,
+    merge_bins,
+    recode,
+    smallest_group,
+    withheld,
+)
+from fedrisk.study import CategoryFeature, Study, parse_study
+from fedrisk.study.records import total
+
+STUDY = parse_study(
+    {
+        "name": "cells",
+        "label": "ill",
+        "positive": [1],
+        "features": [
+            {"name": "n", "kind": "number", "missing": "allow"},
+            {"name": "m", "kind": "number"},
+            {"name": "a", "kind": "category", "levels": ["x", "y", "z"], "missing": "allow"},
+            {"name": "b", "kind": "category", "levels": ["u", "v"]},
+            {"name": "c", "kind": "category", "levels": ["p", "q", "r", "s"]},
+        ],
+    }
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, np.ndarray[Any, Any]]:
+    """Skewed columns of up to 120 rows, so that small groups are common."""
+    rows = draw(st.integers(0, 120))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    skew = draw(st.sampled_from([0.3, 1.0, 3.0]))
+
+    def codes(low: int, high: int) -> np.ndarray[Any, Any]:
+        weights = np.exp(-skew * np.arange(high - low))
+        return random.choice(np.arange(low, high), rows, p=weights / weights.sum()).astype(np.int32)
+
+    n = random.choice([0.0, 1.0, 2.5], rows, p=[0.9, 0.07, 0.03])
+    n[random.random(rows) < draw(st.sampled_from([0.0, 0.02, 0.3, 0.97]))] = np.nan
+    m = random.normal(size=rows) if draw(st.booleans()) else random.choice([1.0, 9.0], rows)
+    return {"n": n, "m": m, "a": codes(-1, 3), "b": codes(0, 2), "c": codes(0, 4)}
+
+
+def groups(study: Study, columns: dict[str, Any]) -> list[int]:
+    """Sizes of all groups, counted row by row: levels, missing or not, and pairs of these."""
+    told = {}
+    for feature in study.features:
+        values = columns[feature.name].tolist()
+        if isinstance(feature, CategoryFeature):
+            told[feature.name] = values
+        elif feature.missing == "allow":
+            told[feature.name] = [value != value for value in values]
+    sizes = [n for values in told.values() for n in Counter(values).values()]
+    for one, other in combinations(told, 2):
+        sizes += Counter(zip(told[one], told[other], strict=True)).values()
+    return sizes
+
+
+def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return (one == other) | ((one != one) & (other != other))
+
+
+@settings(deadline=None, max_examples=100)
+@given(tables(), st.integers(2, 12))
+def test_after_recoding_no_group_is_small(columns: dict[str, Any], least: int) -> None:
+    before = {name: values.copy() for name, values in columns.items()}
+    recoded = recode(STUDY, columns, least)
+    rows = len(columns["n"])
+    if rows >= least:
+        assert not [size for size in groups(STUDY, dict(recoded.columns)) if 0 < size < least]
+        for name in ("n", "m"):
+            values = recoded.columns[name][~np.isnan(recoded.columns[name])]
+            others = len(values) - max(Counter(values.tolist()).values(), default=0)
+            assert others == 0 or others >= least
+        assert not 0 < smallest_group(STUDY, recoded.columns) < least
+    same = {name: _same(recoded.columns[name], values) for name, values in before.items()}
+    differs = sum(int((~equal).sum()) for equal in same.values())
+    assert recoded.changed == differs
+    for name, values in before.items():
+        np.testing.assert_array_equal(columns[name], values)  # the site's own rows stay
+
+
+@settings(deadline=None, max_examples=40)
+@given(tables())
+def test_rows_without_small_groups_stay_as_they_are(columns: dict[str, Any]) -> None:
+    assert recode(STUDY, columns, 1).changed == 0
+    once = recode(STUDY, columns, 5)
+    assert recode(STUDY, once.columns, 5).changed == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(tables())
+def test_the_smallest_group_is_the_smallest_of_all_counted(columns: dict[str, Any]) -> None:
+    sizes = groups(STUDY, columns)
+    for name in ("n", "m"):
+        values = [v for v in columns[name].tolist() if v == v]
+        sizes.append(len(values) - max(Counter(values).values(), default=0))
+    assert smallest_group(STUDY, columns) == min((n for n in sizes if n), default=0)
+
+
+def test_a_number_that_few_have_becomes_no_value_of_theirs() -> None:
+    """Ten present values, all different: their mean stands for all, not one person's value."""
+    columns = {
+        "n": np.array([*range(100, 110), *[np.nan] * 40], np.float64),
+        "m": np.arange(50.0),
+        "a": np.zeros(50, np.int32),
+        "b": np.zeros(50, np.int32),
+        "c": np.zeros(50, np.int32),
+    }
+    recoded = recode(STUDY, columns, 10).columns["n"]
+    assert set(recoded[:10]) == {104.5}
+    assert np.isnan(recode(STUDY, columns, 11).columns["n"]).all()
+
+
+# -- bins --------------------------------------------------------------------------------
+
+counts = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(lambda v: np.array(v, float))
+
+
+@given(counts, st.integers(0, 15))
+def test_merged_bins_hold_the_same_rows_or_are_withheld(held: np.ndarray[Any, Any], k: int) -> None:
+    merged = merge_bins(held, k)
+    assert merged.sum() == (held.sum() if held.sum() >= k else 0)
+    assert not [n for n in merged if 0 < n < k]
+    if k <= 1:
+        np.testing.assert_array_equal(merged, held)
+
+
+@given(counts, st.integers(2, 15), st.data())
+def test_one_row_more_in_a_group_moves_no_other_group_s_edge_into_it(
+    held: np.ndarray[Any, Any], k: int, data: st.DataObject
+) -> None:
+    """Cumulative counts at the ends of groups are those of the rows themselves."""
+    merged = merge_bins(held, k)
+    if not merged.any():
+        return
+    reached = set(np.cumsum(merged).tolist())
+    assert reached - {0.0} <= set(np.cumsum(held).tolist())
+
+
+def test_hidden_bins_sum_to_the_values_as_before(study: Study) -> None:
+    random = np.random.default_rng(1)
+    columns = {
+        "age": random.uniform(20, 90, 300),
+        "pulse": np.where(random.random(300) < 0.2, np.nan, random.normal(80, 9, 300)),
+        "sex": random.integers(-1, 2, 300).astype(np.int32),
+    }
+    summary = summarise(study, columns, random.random(300) < 0.3)
+    hidden = hide_small_bins(study, summary, 10)
+    for place, (name, bins) in enumerate(bins_by_feature(study, hidden).items()):
+        assert bins.sum() == summary.present[place]
+        assert not [n for n in bins if 0 < n < 10]
+        feature = study.numbers[place]
+        assert len(bins) == len(feature_edges(feature)) + 1, name
+    np.testing.assert_array_equal(hidden.sums, summary.sums)
+
+
+# -- counts --------------------------------------------------------------------------------
+
+
+@st.composite
+def site_counts(draw: st.DrawFn) -> SiteCounts:
+    def number(most: int = 60) -> int:
+        return draw(st.integers(0, most))
+
+    train, test, unlabelled, immature = (number() for _ in range(4))
+    usable = train + test
+    return SiteCounts(
+        rows=total(train + test + unlabelled + immature),
+        train=total(train),
+        train_events=total(number(train)),
+        test=total(test),
+        test_events=total(number(test)),
+        unlabelled=total(unlabelled),
+        immature=total(immature),
+        treated=total(number(usable)),
+        implausible=np.array([number(usable), number(usable)], float),
+    )
+
+
+@given(site_counts(), st.integers(1, 20), st.booleans())
+def test_no_small_count_is_shown_or_found_by_subtraction(
+    given_counts: SiteCounts, least: int, test: bool
+) -> None:
+    shown = hide_small_counts(given_counts, least, test=test)
+    usable = float(shown.train + shown.test)
+    for name in ("unlabelled", "immature", "treated"):
+        assert not 0 < float(getattr(shown, name)) < least
+    parts = [shown.treated, *shown.implausible]
+    assert not [part for part in parts if 0 < float(part) < least]
+    if test:
+        assert not [part for part in parts if 0 < usable - float(part) < least and part]
+        assert float(shown.test) == float(given_counts.test)
+    else:
+        assert not shown.test
+        assert not shown.test_events
+        assert not any(parts)
+    # The whole is its shown parts: what was hidden is in neither.
+    assert float(shown.rows) == usable + float(shown.unlabelled + shown.immature)
+    assert float(shown.train) == float(given_counts.train)
+
+
+# -- scores --------------------------------------------------------------------------------
+
+scores = st.lists(
+    st.one_of(st.floats(-15, 15), st.sampled_from([0.0, 0.5, 12.0, -12.0, 40.0])), max_size=80
+).map(lambda v: np.array(v, float))
+
+
+@settings(deadline=None)
+@given(scores, st.integers(2, 12))
+def test_each_grouped_score_is_that_of_many(logit: np.ndarray[Any, Any], least: int) -> None:
+    grouped = group_scores(logit, least)
+    if len(logit) >= least:
+        assert min(Counter(grouped.tolist()).values()) >= least
+    else:
+        assert len(set(grouped.tolist())) <= 1
+    order = np.argsort(logit, kind="stable")
+    assert (np.diff(grouped[order]) >= 0).all()  # ranks are kept, but for ties
+    sums = evaluation_sums(grouped, np.zeros(len(logit), bool))
+    held = sums.bin_rows[sums.bin_rows > 0]
+    assert len(logit) < least or held.min() >= least
+    assert sums.bin_rows.sum() == len(logit)
+
+
+def test_a_group_s_score_tells_nothing_finer_than_a_bin() -> None:
+    """A thousand zeros and one score of five: the mean would tell that it is one."""
+    logit = np.array([*[0.0] * 1000, 5.0])
+    assert set(group_scores(logit, 10).tolist()) == {
+        float(logit_edges()[1536] + np.diff(logit_edges())[0] / 2)
+    }
+
+
+def test_ordinary_scores_keep_their_figures() -> None:
+    random = np.random.default_rng(2)
+    logit = random.normal(-2, 1, 5000)
+    events = random.random(5000) < 1 / (1 + np.exp(-logit))
+    exact, told = evaluation_sums(logit, events), evaluation_sums(group_scores(logit, 10), events)
+    for name in ("expected", "squared_error", "log_loss"):
+        assert float(getattr(told, name)) == pytest.approx(float(getattr(exact, name)), rel=1e-3)
+
+
+def test_few_or_no_scores() -> None:
+    assert group_scores(np.zeros(0), 10).shape == (0,)
+    logit = np.array([0.3, 0.4])
+    assert group_scores(logit, 1) is logit
+
+
+def test_what_is_withheld_adds_nothing() -> None:
+    sums = evaluation_sums(np.array([0.1, 0.2]), np.array([True, False]))
+    assert all(not array.any() for array in withheld(sums).arrays().values())
+    assert (withheld(sums) + sums).arrays().keys() == sums.arrays().keys()
