@@ -188,7 +188,8 @@ def test_any_inserted_bytes_are_found(folder: Path, data: st.DataObject) -> None
     changed = content[:place] + extra + content[place:]
     assume(changed != content)
     log = restore(folder, files | {"log.jsonl": changed})
-    first = len(os.path.commonprefix([content, changed]))
+    pairs = enumerate(zip(content + b"-", changed, strict=False))
+    first = next(index for index, (old, new) in pairs if old != new)
     found(log, rf"entry {line_of(content, first)} was changed")
 
 

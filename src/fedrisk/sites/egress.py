@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedrisk.errors import (
     DataError,
@@ -131,8 +132,8 @@ def _checked(record: Record, dimensions: Mapping[str, int]) -> dict[str, FloatAr
     arrays: dict[str, FloatArray] = {}
     for field, shape in shapes.items():
         about = f"record {kind.NAME!r}: field {field!r}"
-        value = np.asarray(getattr(record, field))
-        if value.dtype.kind not in "fiub":
+        value = _array(getattr(record, field))
+        if value is None or value.dtype.kind not in "fiub":
             raise EgressError(f"{about} does not hold real numbers")
         if value.shape != shape:
             raise EgressError(f"{about} has another shape, declared is {shape}")
@@ -141,6 +142,13 @@ def _checked(record: Record, dimensions: Mapping[str, int]) -> dict[str, FloatAr
             raise EgressError(f"{about} is not finite")
         arrays[f"{kind.NAME}/{field}"] = array
     return arrays
+
+
+def _array(value: Any) -> NDArray[Any] | None:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):  # their words hold values
+        return None
 
 
 def refuse(error: FedriskError, errand: Errand) -> Head:
