@@ -268,6 +268,17 @@ def start_command() -> list[str]:
     return COMMAND
 
 
+def rotate_everything(folder: Path) -> None:
+    """Change a site's key, the authority and the coordinator's certificate under running sites."""
+    told = json.loads(ask(folder, "site", "rotate", "--folder", "north", "--json"))
+    words = ("approve", "north", told["request"], "--fingerprint", told["fingerprint"])
+    ask(folder, "federation", *words, "--federation", "fed")
+    for step in ("--authority", "--finish"):
+        ask(folder, "federation", "rotate", step, "--federation", "fed")
+    following = folder / "north" / "next.key"
+    assert wait_until(lambda: not following.exists(), 240), "the next key was not taken"
+
+
 @pytest.mark.federation
 def test_two_sites_on_this_machine(made: Run, tmp_path: Path, started: Started) -> None:
     (port,) = free_ports(1)
@@ -285,6 +296,10 @@ def test_two_sites_on_this_machine(made: Run, tmp_path: Path, started: Started) 
 
     both = {"north": "online", "south": "online"}
     assert wait_until(lambda: connections() == both, 240), connections()
+    ask(tmp_path, "site", "check", "--folder", "north")
+    rotate_everything(tmp_path)
+    assert wait_until(lambda: connections() == both, 240), connections()
+    assert not (tmp_path / "north" / "next.key").exists()
     ask(tmp_path, "site", "check", "--folder", "north")
     ask(tmp_path, "federation", "remove-site", "south", "--federation", "fed")
     assert connections() == {"north": "online", "south": ""}

@@ -211,10 +211,13 @@ def test_a_head_that_is_none(joined: Run, text: str) -> None:
 def test_the_ledger_tells_what_was_asked(joined: Run) -> None:
     assert "nothing was asked yet" in joined("ledger", "--folder", "north")[1]
     site = open_site(Path("north"))
-    site.charge("s" * 64, "r", "newton", "q", cost=3, now=NOW.isoformat())
+    for study in ("s", "t"):
+        site.charge(study * 64, "r", "newton", f"question of {study}", cost=3, now=NOW.isoformat())
     found = document(joined("ledger", "--folder", "north", "--json"))
-    assert found["spent"][0]["cost"] == 3
+    assert [row["cost"] for row in found["spent"]] == [3, 3]
     assert found["queries_per_day"] == site.policy.queries_per_day
+    out = joined("ledger", "--folder", "north")[1]
+    assert f"6 of {site.policy.queries_per_day:g} parameter vectors" in out
 
 
 def test_the_next_key_waits_beside_the_one_in_use(joined: Run) -> None:

@@ -184,11 +184,13 @@ def _left(entry: Mapping[str, Any]) -> str:
 
 
 def print_spent(spent: Sequence[Mapping[str, Any]], limit: float) -> None:
-    """Print what was asked a study and day, newest first."""
+    """Print what was asked a study and day, newest first; the limit is of all studies together."""
     if not spent:
         click.echo("nothing was asked yet")
-    for row in spent:
-        click.echo(
-            f"{row['day']}  study {row['study'][:12]}  {row['cost']:g} of {limit:g} parameter "
-            f"vectors, {row['questions']} questions, {row['runs']} run(s)"
-        )
+    for day in dict.fromkeys(row["day"] for row in spent):
+        rows = [row for row in spent if row["day"] == day]
+        used = sum(row["cost"] for row in rows)
+        click.echo(f"{day}: {used:g} of {limit:g} parameter vectors")
+        for row in rows:
+            what = f"{row['cost']:g} in {row['questions']} questions of {row['runs']} run(s)"
+            click.echo(f"  study {row['study'][:12]}: {what}")
