@@ -95,11 +95,10 @@ class _Work:
         return record_training(result, self.home, self.settings)
 
     def _train(self) -> TrainingResult:
-        def finished(record: RoundRecord) -> None:
-            self.progress.add(record)
-            self.watch(record)
-
-        broadcast = Broadcast(self.grid, self.request, self.settings.poll_seconds, finished)
+        kept = self.checkpoints.load()
+        rounds = [] if kept is None else kept["conversation"]["rounds"]
+        self.progress.catch_up(RoundRecord.model_validate(each) for each in rounds)
+        broadcast = Broadcast(self.grid, self.request, self.settings.poll_seconds, self._tell)
         if self.settings.federation is not None:
             broadcast.countersigner = Countersigner.open(
                 self.settings.federation, lambda: datetime.now(UTC)
@@ -107,6 +106,10 @@ class _Work:
         result = train(broadcast, datetime.now(UTC), self.checkpoints)
         warnings = (*result.warnings, *version_warnings(broadcast.versions))
         return result.model_copy(update={"warnings": warnings})
+
+    def _tell(self, record: RoundRecord) -> None:
+        self.progress.add(record)
+        self.watch(record)
 
     def _fail(self, error: FedriskError) -> None:
         with suppress(SupersededError):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from fedrisk.study.training import RoundRecord, TrainingRequest
 class Progress:
     """The files of one run.
 
-    ``request.json`` is there first, ``progress.jsonl`` grows, ``alive/TOKEN`` is locked by the
+    ``request.json`` is there first, ``progress.jsonl`` grows, ``alive-TOKEN`` is locked by the
     process that works on the run, ``outcome.json`` appears whole.
 
     Parameters
@@ -52,10 +53,20 @@ class Progress:
             file.truncate(content.rfind(b"\n") + 1)
             file.write(record.model_dump_json().encode() + b"\n")
 
+    def catch_up(self, records: Iterable[RoundRecord]) -> None:
+        """Tell exactly these rounds, for a process was killed between keeping and telling one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "progress.jsonl"
+        text = "".join(record.model_dump_json() + "\n" for record in records)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_whole(path, text)
+
     def news(self) -> Iterator[RoundRecord]:
         """Rounds that were added since the last call."""
         try:
             with (self.folder / "progress.jsonl").open("rb") as file:
+                # Shorter than before: a damaged checkpoint took the run a round back.
+                self._offset = min(self._offset, os.fstat(file.fileno()).st_size)
                 file.seek(self._offset)
                 text = file.read()
         except FileNotFoundError:
@@ -74,22 +85,22 @@ class Progress:
         token : int
             Of this process's claim; an outcome of those before does not count from now on.
         """
-        (self.folder / "alive").mkdir(parents=True, exist_ok=True)
-        draft = self.folder / "alive" / f"{token}.part"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / f"draft-{token}"
         with draft.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # before it has its name: nobody is waited for
-            draft.replace(self.folder / "alive" / str(token))
+            draft.replace(self.folder / f"alive-{token}")
             yield
 
     def token(self) -> int:
         """Of the latest process that began; -1 before the first."""
-        names = (path.name for path in (self.folder / "alive").glob("*"))
-        return max((int(name) for name in names if name.isdigit()), default=-1)
+        found = (path.name.partition("-")[2] for path in self.folder.glob("alive-*"))
+        return max((int(number) for number in found if number.isdigit()), default=-1)
 
     def alive(self) -> bool:
         """Whether the latest process runs: the kernel frees its lock when it ends."""
         try:
-            with (self.folder / "alive" / str(self.token())).open("r") as file:
+            with (self.folder / f"alive-{self.token()}").open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False

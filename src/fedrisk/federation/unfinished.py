@@ -217,7 +217,7 @@ def due(run: Path, submission: Submission, now: float) -> bool:
 
 def _last_sign(run: Path, submission: Submission) -> float:
     """When the run last began or finished a round, seconds since 1970."""
-    signs = [path for path in (run / "alive", run / "progress.jsonl") if path.exists()]
+    signs = [*run.glob("alive-*"), *run.glob("progress.jsonl")]
     return max([submission.time, *(path.stat().st_mtime for path in signs)])
 
 

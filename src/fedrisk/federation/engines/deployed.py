@@ -121,7 +121,7 @@ class DeployedEngine:
         if not is_held(self.federation.folder):
             raise FederationError(
                 f"the coordinator of {self.federation.folder} does not run",
-                hint=f"start it: `fedrisk federation start {self.federation.folder}`",
+                hint=f"start it: `fedrisk federation start --federation {self.federation.folder}`",
             )
 
     def _control(self, run: Path) -> Control:
