@@ -68,16 +68,18 @@ def flwr_clientapp() -> None:
     from flwr.supernode.cli import flwr_clientapp as command
 
     module = import_module("flwr.supernode.runtime.run_clientapp")
-    pull = module.pull_task_input
     arrived: list[str] = []
 
-    def pull_noting_claim(client: Any) -> Any:
-        message, context, run, bundle = pull(client)
-        arrived.append(bundle.hash_str)
-        return message, context, run, bundle
+    def noting_claim(pull: Callable[..., Any]) -> Callable[..., Any]:
+        def pull_noting_claim(client: Any) -> Any:
+            message, context, run, bundle = pull(client)
+            arrived.append(bundle.hash_str)
+            return message, context, run, bundle
 
-    _replace(module, "pull_task_input", pull_noting_claim)
-    _replace(module, "install_from_fab", _checked(module.install_from_fab, lambda: arrived[-1]))
+        return pull_noting_claim
+
+    _wrap(module, "pull_task_input", noting_claim)
+    _wrap(module, "install_from_fab", lambda install: _checked(install, lambda: arrived[-1]))
     command()
 
 
@@ -86,24 +88,29 @@ def flwr_serverapp() -> None:
     from flwr.superlink.cli import flwr_serverapp as command
 
     module = import_module("flwr.superlink.runtime.run_serverapp")
-    pull = module.fab_from_proto
     arrived: list[str] = []
 
-    def from_proto_noting_claim(proto: Any) -> Any:
-        bundle = pull(proto)
-        arrived.append(bundle.hash_str)
-        return bundle
+    def noting_claim(pull: Callable[..., Any]) -> Callable[..., Any]:
+        def from_proto_noting_claim(proto: Any) -> Any:
+            bundle = pull(proto)
+            arrived.append(bundle.hash_str)
+            return bundle
 
-    _replace(module, "fab_from_proto", from_proto_noting_claim)
-    _replace(module, "install_from_fab", _checked(module.install_from_fab, lambda: arrived[-1]))
+        return from_proto_noting_claim
+
+    _wrap(module, "fab_from_proto", noting_claim)
+    _wrap(module, "install_from_fab", lambda install: _checked(install, lambda: arrived[-1]))
     command()
 
 
-def _replace(module: ModuleType, name: str, function: Callable[..., Any]) -> None:
-    """Put a function in a module's place for it; a Flower without that place is an error."""
-    if not callable(getattr(module, name, None)):
+def _wrap(
+    module: ModuleType, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    """Put a function around a module's own; a Flower without that one is an error."""
+    function = getattr(module, name, None)
+    if not callable(function):
         raise FederationError(f"{module.__name__} has no {name}: another Flower than 1.41")
-    setattr(module, name, function)
+    setattr(module, name, wrap(function))
 
 
 def _checked(install: Callable[..., Path], claimed: Callable[[], str]) -> Callable[..., Path]:
