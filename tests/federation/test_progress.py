@@ -8,7 +8,8 @@ import pytest
 
 from fedrisk.errors import ConvergenceError
 from fedrisk.federation.progress import Progress
-from fedrisk.study.training import RoundRecord
+from fedrisk.study import Study
+from fedrisk.study.training import RoundRecord, TrainingRequest
 
 
 def test_news_come_once_and_in_order(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_outcome(tmp_path: Path) -> None:
     progress = Progress(tmp_path)
     assert progress.outcome() is None
     progress.succeed(version="3")
-    assert progress.outcome() == {"ok": True, "version": "3"}
+    assert progress.outcome() == {"ok": True, "token": 0, "version": "3"}
 
 
 def test_failure_keeps_its_class_and_hint(tmp_path: Path) -> None:
@@ -51,3 +52,65 @@ def test_alive_while_held(tmp_path: Path) -> None:
     with progress.hold():
         assert Progress(tmp_path).alive()
     assert not progress.alive()
+
+
+def test_half_a_line_of_a_killed_process_is_written_over(tmp_path: Path) -> None:
+    progress = Progress(tmp_path)
+    progress.add(RoundRecord(number=1, kind="summary", seconds=0.5))
+    with (tmp_path / "progress.jsonl").open("a") as file:
+        file.write('{"number": 2, "ki')
+    progress.add(RoundRecord(number=2, kind="newton", seconds=0.5))
+    assert [record.number for record in progress.news()] == [1, 2]
+
+
+def test_an_outcome_of_an_earlier_process_does_not_count(tmp_path: Path) -> None:
+    progress = Progress(tmp_path)
+    progress.fail(ConvergenceError("too few rounds"), token=1)
+    assert progress.ended()
+    with progress.hold(2):
+        assert not progress.ended()
+    assert not progress.ended()
+    progress.fail(ConvergenceError("written late"), token=1)
+    assert not progress.ended()
+    progress.succeed(2, version="3")
+    assert progress.success() is not None
+
+
+def test_the_latest_process_alone_is_alive(tmp_path: Path) -> None:
+    progress = Progress(tmp_path)
+    with progress.hold(9):
+        with progress.hold(10):
+            assert progress.alive()
+        assert not progress.alive()  # an older one that hangs does not count
+
+
+def test_reopening_forgets_a_bad_outcome_alone(tmp_path: Path) -> None:
+    progress = Progress(tmp_path)
+    progress.fail(ConvergenceError("too few rounds"))
+    progress.reopen()
+    assert progress.outcome() is None
+    progress.succeed(version="3")
+    progress.reopen()
+    assert progress.success() is not None
+
+
+def test_catching_up_tells_exactly_the_kept_rounds(tmp_path: Path) -> None:
+    kept = [RoundRecord(number=n, kind="newton", seconds=0.5) for n in (1, 2)]
+    progress, reader = Progress(tmp_path), Progress(tmp_path)
+    progress.add(kept[0])
+    assert [record.number for record in reader.news()] == [1]
+    progress.catch_up(kept)
+    assert [record.number for record in reader.news()] == [2]
+    progress.catch_up(kept[:1])
+    assert list(reader.news()) == []
+    progress.add(kept[1])
+    assert [record.number for record in reader.news()] == [2]
+
+
+def test_the_first_request_is_kept(tmp_path: Path, study: Study) -> None:
+    progress = Progress(tmp_path / "run")
+    first = TrainingRequest(run_id="r1", study=study, as_of="2026-01-01")
+    progress.ask(first)
+    progress.ask(first.model_copy(update={"rounds": 3}))
+    text = (tmp_path / "run" / "request.json").read_text()
+    assert TrainingRequest.model_validate_json(text) == first
