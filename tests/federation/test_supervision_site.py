@@ -1,0 +1,233 @@
+"""A site's SuperNode: when it is connected, which key it shows, what is said of a failure."""
+
+from __future__ import annotations
+
+import os
+import threading
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedrisk.federation import supervision_site
+from fedrisk.federation.provisioning.coordinator import Federation, new_settings
+from fedrisk.federation.provisioning.site import SiteFolder
+from fedrisk.federation.supervision_site import Site
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REFUSAL = (
+    "Failed to initialize the connection to the SuperLink.\n[code: 5] Failed to activate SuperNode."
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SiteFolder:
+    settings = new_settings(["127.0.0.1"], 9, listen="127.0.0.1")
+    federation = Federation.create(tmp_path / "coordinator", settings, NOW)
+    rows = tmp_path / "ro ws.csv"
+    rows.write_text("a\n1\n")
+    return SiteFolder.create(tmp_path / "north", federation.invite("north", NOW), rows)
+
+
+class Watched(Site):
+    """A site whose way to the coordinator is as a test says."""
+
+    def __init__(self, folder: SiteFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.found = ""
+        self.looks = 0
+        monkeypatch.setattr(supervision_site, "fault", self.look)
+        super().__init__(folder, dict(os.environ), False, self.note)
+        self.logs.mkdir(parents=True)
+
+    def look(self, superlink: str, authorities: Path, clock: Any) -> str:
+        assert (superlink, authorities.name) == ("127.0.0.1:9", "ca.crt")
+        assert clock().tzinfo is UTC
+        self.looks += 1
+        return self.found
+
+    def note(self, event: str, **facts: Any) -> None:
+        self.events.append({"event": event} | facts)
+
+    def start(self) -> list[str]:
+        (service,) = self.services()
+        return list(service.argv())
+
+    def writes(self, text: str) -> None:
+        with (self.logs / "supernode.log").open("a") as log:
+            log.write(text + "\n")
+
+    def ends(self, text: str = "") -> None:
+        """The SuperNode says this and exits; its end is looked into."""
+        self.writes(text)
+        self.on_exit("supernode")
+        for thread in self._beside:
+            thread.join(20)
+
+    def key(self) -> str:
+        words = self.start()
+        return Path(words[words.index("--auth-supernode-private-key") + 1]).name
+
+
+@pytest.fixture
+def site(folder: SiteFolder, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(folder, monkeypatch)
+
+
+def test_the_command_names_what_the_site_trusts_and_where_its_rows_are(site: Watched) -> None:
+    words = site.start()
+    assert words[0] == "flower-supernode"
+    assert "--insecure" not in words
+    told = {
+        flag: words[words.index(flag) + 1]
+        for flag in ("--superlink", "--root-certificates", "--auth-supernode-private-key")
+    }
+    assert told == {
+        "--superlink": "127.0.0.1:9",
+        "--root-certificates": str(site.folder / "ca.crt"),
+        "--auth-supernode-private-key": str(site.folder / "node.key"),
+    }
+    config = tomllib.loads(Path(words[words.index("--node-config") + 1]).read_text())
+    assert config == {
+        "site": "north",
+        "data": str(site.folder.parent / "ro ws.csv"),
+        "folder": str(site.folder),
+    }
+
+
+def test_it_is_connected_once_superlink_let_it_in_since_its_last_start(site: Watched) -> None:
+    (service,) = site.services()
+    service.argv()
+    assert not service.ready()
+    site.writes("Starting Flower SuperNode")
+    assert not service.ready()
+    site.writes("INFO :      SuperNode ID: 123")
+    assert service.ready()
+    service.argv()
+    assert not service.ready(), "that was the former process"
+
+
+def test_what_stands_in_between_is_told_once_and_reported(site: Watched) -> None:
+    site.found = "127.0.0.1:9 cannot be reached: Connection refused"
+    site.check_way()
+    site.check_way()
+    assert [one["reason"] for one in site.events] == [site.found]
+    assert site.details() == {"site": "north", "superlink": "127.0.0.1:9", "fault": site.found}
+    site.found = ""
+    site.check_way()
+    assert site.details()["fault"] == ""
+
+
+def test_an_exit_is_looked_into(site: Watched) -> None:
+    site.start()
+    site.found = "the coordinator's certificate has expired"
+    site.ends("httpx.ConnectError")
+    assert site.events == [{"event": "not connected", "level": "error", "reason": site.found}]
+    site.on_exit("resident")
+    assert site.looks == 1
+
+
+def test_a_refused_key_is_told_until_the_site_is_let_in(site: Watched) -> None:
+    site.start()
+    site.ends(REFUSAL)
+    assert "does not accept this site's key" in site.fault
+    site.check_way()
+    assert "does not accept this site's key" in site.fault, "the way is open; the key is not"
+    assert len(site.events) == 1
+    site.on_ready("supernode")
+    assert site.details()["fault"] == ""
+
+
+def test_a_fault_of_the_way_explains_a_refusal(site: Watched) -> None:
+    """A clock that is wrong makes SuperLink refuse a right key."""
+    site.start()
+    site.found = "this machine's clock is 3600 s ahead of the coordinator's"
+    site.ends("Invalid SuperNode authentication")
+    assert site.fault == site.found
+
+
+@pytest.mark.parametrize("length", [0, 3_000_000])
+def test_a_refusal_is_found_at_the_end_however_long_it_ran(site: Watched, length: int) -> None:
+    site.start()
+    site.writes("x" * length)
+    site.ends("401 Unauthorized")
+    assert "does not accept this site's key" in site.fault
+
+
+def test_words_of_a_former_start_refuse_nothing(site: Watched) -> None:
+    site.writes(REFUSAL)
+    site.start()
+    site.ends("Killed")
+    assert site.events == []
+
+
+def test_the_next_key_is_tried_when_the_old_one_is_refused_and_kept_once_let_in(
+    site: Watched,
+) -> None:
+    site.site.next_request()
+    following = (site.folder / "next.key").read_bytes()
+    assert site.key() == "node.key", "the old one serves until it is refused"
+    site.ends(REFUSAL)
+    assert site.key() == "next.key"
+    site.on_ready("supernode")
+    assert (site.folder / "node.key").read_bytes() == following
+    assert not (site.folder / "next.key").exists()
+    assert {"event": "key changed", "site": "north"} in site.events
+    assert site.key() == "node.key"
+
+
+def test_a_passing_refusal_costs_no_key(site: Watched) -> None:
+    """A coordinator that was restarted refuses for a minute; the next key is not approved yet."""
+    site.site.next_request()
+    former = (site.folder / "node.key").read_bytes()
+    tried = [site.key()]
+    for _ in range(3):
+        site.ends(REFUSAL)
+        tried.append(site.key())
+    assert tried == ["node.key", "next.key", "node.key", "next.key"]
+    site.ends(REFUSAL)
+    assert site.key() == "node.key"
+    site.on_ready("supernode")
+    assert (site.folder / "node.key").read_bytes() == former
+    assert (site.folder / "next.key").exists()
+
+
+def test_without_a_next_key_the_one_key_is_tried_again(site: Watched) -> None:
+    assert site.key() == "node.key"
+    site.ends(REFUSAL)
+    assert site.key() == "node.key"
+    site.on_ready("supernode")
+    assert [one["event"] for one in site.events] == ["not connected"]
+
+
+def test_the_way_is_looked_at_now_and_then(site: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower waits for a coordinator that is away without a word."""
+    site.each_tick()
+    assert site.looks == 0
+    site._look_at = 0.0
+    site.found = "cannot be reached"
+    site.each_tick()
+    for thread in site._beside:
+        thread.join(20)
+    site.each_tick()
+    assert (site.looks, site.fault) == (1, "cannot be reached")
+
+
+def test_one_look_at_a_time(folder: SiteFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, release = Watched(folder, monkeypatch), threading.Event()
+
+    def slow(*_: object) -> str:
+        site.looks += 1
+        release.wait(20)
+        return ""
+
+    monkeypatch.setattr(supervision_site, "fault", slow)
+    for _ in range(5):
+        site._look_at = 0.0
+        site.each_tick()
+    release.set()
+    for thread in site._beside:
+        thread.join(20)
+    assert site.looks == 1
