@@ -2,8 +2,8 @@
 
 Bounds are inequalities that hold for every set of rows, with room for rounding alone. They find
 broken and clumsy sites; a site that invents consistent rows is not found by any such rule. What a
-site's disclosure rules withhold is no lie: bins may be empty as a whole, an evaluation may say
-nothing (`fedrisk.sites.disclosure`).
+site's disclosure rules withhold is no lie: a feature's bins may be empty as a whole, an evaluation
+may say nothing (`fedrisk.sites.disclosure`).
 """
 
 from __future__ import annotations
@@ -209,13 +209,12 @@ def _evaluation(reply: Reply, records: Records, _query: Query, known: Known) -> 
 
 
 def _score_bins(reply: Reply, sums: EvaluationSums) -> None:
-    """Bins sum to the rows, unless there are fewer rows than the site tells of in any bin."""
+    """Bins sum to the rows and events, and hold scores only where they hold rows."""
     _demand(reply, np.all(sums.bin_events <= sums.bin_rows), "more events than rows in a bin")
     empty = sums.bin_rows == 0
     _demand(reply, np.all(sums.bin_logits[empty] == 0), "scores in a bin without rows")
-    if not empty.all():
-        _demand(reply, sums.bin_rows.sum() == sums.rows, "bins do not sum to the rows")
-        _demand(reply, sums.bin_events.sum() == sums.events, "bins do not sum to the events")
+    _demand(reply, sums.bin_rows.sum() == sums.rows, "bins do not sum to the rows")
+    _demand(reply, sums.bin_events.sum() == sums.events, "bins do not sum to the events")
 
 
 def _own_figures(reply: Reply, records: Records, _query: Query, _known: Known) -> None:
