@@ -171,8 +171,7 @@ class Coordinator(Supervised):
             self._unfinished.look()
         if time.monotonic() > self._look_again:
             self._look_again += DAY
-            self._warn_of_ends()
-            self._renew_loopback(supervisor)
+            self._look_at_certificates(supervisor)
 
     def _follow_certificate(self, supervisor: Supervisor) -> None:
         stamp = self._stamp("server.crt", "server.key")
@@ -187,6 +186,13 @@ class Coordinator(Supervised):
         self._certificate, self._refused = stamp, 0
         self.log("certificate changed")
         supervisor.restart("gateway")
+
+    def _look_at_certificates(self, supervisor: Supervisor) -> None:
+        try:
+            self._warn_of_ends()
+            self._renew_loopback(supervisor)
+        except (FedriskError, OSError) as error:  # no reason to end what works
+            self.log("certificates not looked at", level="error", reason=str(error))
 
     def _renew_loopback(self, supervisor: Supervisor) -> None:
         ends = expiry(self.federation.loopback / "server.crt")
