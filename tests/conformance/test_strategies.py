@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from federation.faulty import Faulty, at, crash
 
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.engines.in_memory import InMemoryGrid
@@ -94,3 +95,24 @@ def test_every_round_says_what_was_asked_and_who_answered(result, sites):
     assert [record.number for record in result.rounds] == list(range(1, len(result.rounds) + 1))
     assert all(set(record.sites) == set(sites) for record in result.rounds)
     assert all(record.bytes_in > 0 for record in result.rounds)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_it_goes_on_with_the_sites_that_are_left(sites, name, number):
+    request = TrainingRequest(
+        run_id="r1",
+        study=STUDY,
+        strategy=name,
+        sites=tuple(sorted(sites)),
+        as_of=NOW.isoformat(),
+        rounds=20,
+        deadline=30.0,
+        quorum=2,
+    )
+    left = {site: path for site, path in sites.items() if site != "two"}
+    dropped = train(Broadcast(Faulty(sites, {"two": at(number, crash)}), request, 0.001), NOW)
+    assert [(gone.site, gone.round) for gone in dropped.dropouts] == [("two", number)]
+    assert dropped.metrics["auroc"] > 0.7
+    assert set(dropped.rows) == set(left)
+    self_test(LogisticModel.from_document(dropped.model), dropped.checks)

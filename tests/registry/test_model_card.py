@@ -9,6 +9,7 @@ import pytest
 
 from fedrisk.models.logistic import Z95
 from fedrisk.registry.model_card import model_card, table
+from fedrisk.study.training import RoundRecord
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,44 @@ def test_constant_and_boundless_columns_have_no_odds_ratio(result):
 def test_a_run_without_rounds_or_warnings_has_a_card(result):
     bare = result.model_copy(update={"rounds": (), "warnings": (), "per_site": {}, "versions": {}})
     assert "## Warnings\n\nNone." in model_card(bare)
+
+
+def section(card, title):
+    return card.partition(f"## {title}\n\n")[2].partition("\n\n## ")[0]
+
+
+def test_it_says_who_took_part_and_that_nobody_was_dropped(card, result):
+    text = section(card, "Who took part in which round")
+    assert f"| St. Anna | 1 to {len(result.rounds)} | fit |" in text
+    assert "No site was dropped." in text
+
+
+def test_it_says_who_was_dropped_when_and_why(result):
+    """North answers the summary, the fit and no evaluation; a third site the summary alone."""
+    everyone, kinds = ("St. Anna", "Zell", "north"), ["summary", "newton", "newton", "evaluation"]
+    silence = "site 'Zell' did not answer within 600 s (node 7: lost)"
+    refusal = "site 'north' refuses: too | few\nrows"
+    rounds = [
+        RoundRecord(number=number, kind=kind, seconds=1.0, sites=sites, dropped=dropped)
+        for number, (kind, sites, dropped) in enumerate(
+            zip(
+                kinds,
+                [everyone, ("St. Anna", "north"), ("St. Anna", "north"), ("St. Anna",)],
+                [{}, {"Zell": silence}, {}, {"north": refusal}],
+                strict=True,
+            ),
+            start=1,
+        )
+    ]
+    card = model_card(result.model_copy(update={"rounds": tuple(rounds)}))
+    text = section(card, "Who took part in which round")
+    assert "| St. Anna | 1 to 4 | design, fit, evaluation |" in text
+    assert "| Zell | 1 | design |" in text
+    assert "| north | 1 to 3 | design, fit |" in text
+    assert f"| Zell | 2 | newton | {silence} |" in text
+    assert "| north | 4 | evaluation | site 'north' refuses: too \\| few rows |" in text
+    assert "| 2 | newton | 1 | St. Anna, north |" in text
+    assert "No site was dropped" not in text
 
 
 @pytest.mark.parametrize(

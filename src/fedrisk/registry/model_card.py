@@ -11,7 +11,7 @@ from typing import Any
 
 from fedrisk.models.logistic import Z95
 from fedrisk.study import Study, parse_study
-from fedrisk.study.training import RoundRecord, TrainingResult
+from fedrisk.study.training import Dropout, RoundRecord, TrainingResult
 
 #: Above this, the exponential has no float64.
 LARGEST_LOG_ODDS = 700.0
@@ -47,7 +47,7 @@ def model_card(result: TrainingResult) -> str:
         "Sites": _sites(result),
         "How it was fitted": _fitted(result, study),
         "How good it is": _quality(result),
-        "Who took part in which round": _rounds(result.rounds),
+        "Who took part in which round": _participation(result),
         "Warnings": "\n".join(f"- {_cell(text)}" for text in result.warnings) or "None.",
         "Versions": _versions(result),
     }
@@ -139,6 +139,41 @@ def _quality(result: TrainingResult) -> str:
         f"By site (a dash where a site's test rows do not determine a figure):\n\n"
         f"{table(['site', *names], rows)}"
     )
+
+
+def _participation(result: TrainingResult) -> str:
+    """Who stands behind the figures, who was dropped and why, and who answered each message."""
+    sites = dict.fromkeys(site for record in result.rounds for site in record.sites)
+    marks = [[site, _span(site, result), _part(site, result)] for site in sites]
+    taken = [table(["site", "rounds", "its rows are in"], marks)] if marks else []
+    return "\n\n".join([*taken, _dropped(result.dropouts), _rounds(result.rounds)])
+
+
+def _span(site: str, result: TrainingResult) -> str:
+    """The rounds that a site answered, as ranges: a site that is dropped does not come back."""
+    numbers = [record.number for record in result.rounds if site in record.sites]
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _part(site: str, result: TrainingResult) -> str:
+    """What a site's rows went into; the design are means, scales and what fills a missing value."""
+    parts = {
+        "design": any(site in r.sites for r in result.rounds if r.kind == "summary"),
+        "fit": site in result.rows,
+        "evaluation": any(site in r.sites for r in result.rounds if r.kind == "evaluation"),
+    }
+    return ", ".join(name for name, held in parts.items() if held) or "-"
+
+
+def _dropped(dropouts: Sequence[Dropout]) -> str:
+    if not dropouts:
+        return "No site was dropped."
+    note = (
+        "Dropped from the round on that is named, and not asked again. Means, scales and bins of "
+        "the design stay those of every site that answered the summary."
+    )
+    rows = [[each.site, each.round, each.kind, each.reason] for each in dropouts]
+    return f"{note}\n\n{table(['site', 'round', 'asked for', 'reason'], rows)}"
 
 
 def _rounds(rounds: Sequence[RoundRecord]) -> str:
