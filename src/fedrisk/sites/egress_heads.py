@@ -135,12 +135,13 @@ def read_private(path: Path) -> Ed25519PrivateKey:
     SiteFolderError
         When it is missing or no Ed25519 key.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
     try:
         key = load_ssh_private_key(path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SiteFolderError(f"{path}: no signing key can be read: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise SiteFolderError(f"{path}: is not an Ed25519 key")
