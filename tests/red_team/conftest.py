@@ -73,8 +73,8 @@ class Site:
     """One site's folder, as `fedrisk site init` makes it, and the messages that it gets."""
 
     folder: Path
+    name: str
     run: str = "run-1"
-    sent: int = 0
     policy: Policy = field(default_factory=Policy)
 
     def has(self, rows: Sequence[Row]) -> Site:
@@ -137,17 +137,22 @@ class Site:
         return self.ask(query).record(NewtonSums, query.dimensions)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    folder = tmp_path / "site"
+def make_site(folder: Path, name: str, data: Path) -> Site:
+    """A site's folder, with a policy of safe defaults, over the rows in a file."""
     (folder / "egress").mkdir(parents=True)
     make_signing_pair(folder, "signing")
-    settings = {"site": "ward", "data": "rows.csv", "federation": "f", "coordinator_key": ""}
+    settings = {"site": name, "data": str(data), "federation": "f", "coordinator_key": ""}
     lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
     (folder / "site.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_policy(folder / "policy.toml")
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 0
-    return Site(folder).has([*make_rows(), TARGET])
+    return Site(folder, name)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = make_site(tmp_path / "site", "ward", Path("rows.csv"))
+    return made.has([*make_rows(), TARGET])
 
 
 @pytest.fixture

@@ -119,6 +119,33 @@ def test_the_gradient_gives_outcome_and_row_away_as_the_hessian_does(
     assert row["age"] == pytest.approx(TARGET["age"], rel=1e-6)
 
 
+def outcomes_known(study: Study, design: DesignMatrix) -> Query:
+    """Everybody's risk near zero, the target's near one: weights of the Hessian look harmless.
+
+    The events' rows, summed, are in every gradient, and so known from any other; what is left of
+    this gradient is rows weighted by their risks.
+    """
+    column = design.columns[0]
+    beta = vector(design, -7.5, age=12 / ((118.0 - column.mean) / column.scale))
+    return Query("newton", study, "run-1", "2026-01-01", design, beta[None])
+
+
+def test_a_gradient_less_what_is_known_of_outcomes(site: Site, study: Study) -> None:
+    design = site.design(study)
+    query = outcomes_known(study, design)
+    assert "(rule: enough effective rows)" in site.refuses(query)
+
+    site.without("effective_rows")
+    zero = site.sums(site.query(study, design, vector(design, 0.0)))
+    events = (np.r_[float(zero.rows), np.zeros(len(design.columns))] / 2) - zero.gradient[0]
+    risks = site.sums(query).gradient[0] + events
+    target = [
+        (TARGET[name] - design.columns[place].mean) / design.columns[place].scale
+        for name, place in (("age", 0), ("crp", 1))
+    ]
+    assert risks[1:3] == pytest.approx(target, rel=0.15)
+
+
 # -- evaluation ---------------------------------------------------------------------------------
 
 

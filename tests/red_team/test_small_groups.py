@@ -51,7 +51,7 @@ def test_a_level_of_one_person(site: Site) -> None:
     assert products[ward, ward] == pytest.approx(0, abs=1e-6)
     assert products[ward, age] == pytest.approx(0, abs=1e-6)
 
-    site.without("contributors")
+    site.without("contributors", "pair_contributors")
     design, products = moments(site, study)
     assert levels_by_feature(study, site.summary(study))["ward"][2] == 1
     assert products[ward, ward] == pytest.approx(1)
@@ -70,7 +70,7 @@ def test_a_pair_of_levels_of_one_person(site: Site) -> None:
         return float(products[1 + design.names.index("ward=c"), 1 + design.names.index(name)])
 
     assert men("sex=m") == pytest.approx(0, abs=1e-6)
-    site.without("contributors")
+    site.without("pair_contributors")
     assert men("sex=m") == pytest.approx(1)
 
 
@@ -86,7 +86,7 @@ def test_a_missing_value_of_one_person(site: Site) -> None:
 
     assert missing("age") == pytest.approx(0, abs=1e-6)
     assert site.summary(study).present[1] == float(site.summary(study).rows)
-    site.without("contributors")
+    site.without("contributors", "pair_contributors")
     assert missing("age") == pytest.approx(TARGET["age"])
     assert missing("ward=b") == pytest.approx(1)
 

@@ -20,7 +20,7 @@ from fedrisk.sites.disclosure_cells import (
     hide_small_counts,
     merge_bins,
     recode,
-    smallest_group,
+    small_groups,
     withheld,
 )
 from fedrisk.study import CategoryFeature, Study, parse_study
@@ -59,19 +59,30 @@ def tables(draw: st.DrawFn) -> dict[str, np.ndarray[Any, Any]]:
     return {"n": n, "m": m, "a": codes(-1, 3), "b": codes(0, 2), "c": codes(0, 4)}
 
 
-def groups(study: Study, columns: dict[str, Any]) -> list[int]:
-    """Sizes of all groups, counted row by row: levels, missing or not, and pairs of these."""
+def too_few(columns: dict[str, Any], least: int, pairs: int) -> list[int]:
+    """Sizes of the groups that are too small, counted row by row."""
     told = {}
-    for feature in study.features:
+    alone: list[int] = []
+    for feature in STUDY.features:
         values = columns[feature.name].tolist()
         if isinstance(feature, CategoryFeature):
             told[feature.name] = values
-        elif feature.missing == "allow":
+            continue
+        if feature.missing == "allow":
             told[feature.name] = [value != value for value in values]
-    sizes = [n for values in told.values() for n in Counter(values).values()]
-    for one, other in combinations(told, 2):
-        sizes += Counter(zip(told[one], told[other], strict=True)).values()
-    return sizes
+        present = [value for value in values if value == value]
+        alone.append(len(present) - max(Counter(present).values(), default=0))
+    single = [n for values in told.values() for n in Counter(values).values()]
+    both = [
+        n
+        for one, other in combinations(told, 2)
+        for n in Counter(zip(told[one], told[other], strict=True)).values()
+    ]
+    return (
+        [n for n in alone if 0 < n < least]
+        + [n for n in single if 0 < n < max(least, pairs)]
+        + [n for n in both if 0 < n < pairs]
+    )
 
 
 def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -79,21 +90,15 @@ def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[
 
 
 @settings(deadline=None, max_examples=100)
-@given(tables(), st.integers(2, 12))
-def test_after_recoding_no_group_is_small(columns: dict[str, Any], least: int) -> None:
+@given(tables(), st.integers(2, 12), st.integers(0, 12))
+def test_after_recoding_no_group_is_small(columns: dict[str, Any], least: int, pairs: int) -> None:
     before = {name: values.copy() for name, values in columns.items()}
-    recoded = recode(STUDY, columns, least)
-    rows = len(columns["n"])
-    if rows >= least:
-        assert not [size for size in groups(STUDY, dict(recoded.columns)) if 0 < size < least]
-        for name in ("n", "m"):
-            values = recoded.columns[name][~np.isnan(recoded.columns[name])]
-            others = len(values) - max(Counter(values.tolist()).values(), default=0)
-            assert others == 0 or others >= least
-        assert not 0 < smallest_group(STUDY, recoded.columns) < least
+    recoded = recode(STUDY, columns, least, pairs)
+    if len(columns["n"]) >= max(least, pairs):
+        assert not too_few(dict(recoded.columns), least, pairs)
+        assert not small_groups(STUDY, recoded.columns, least, pairs)
     same = {name: _same(recoded.columns[name], values) for name, values in before.items()}
-    differs = sum(int((~equal).sum()) for equal in same.values())
-    assert recoded.changed == differs
+    assert recoded.changed == sum(int((~equal).sum()) for equal in same.values())
     for name, values in before.items():
         np.testing.assert_array_equal(columns[name], values)  # the site's own rows stay
 
@@ -101,19 +106,17 @@ def test_after_recoding_no_group_is_small(columns: dict[str, Any], least: int) -
 @settings(deadline=None, max_examples=40)
 @given(tables())
 def test_rows_without_small_groups_stay_as_they_are(columns: dict[str, Any]) -> None:
-    assert recode(STUDY, columns, 1).changed == 0
-    once = recode(STUDY, columns, 5)
-    assert recode(STUDY, once.columns, 5).changed == 0
+    assert recode(STUDY, columns, 1, 1).changed == 0
+    once = recode(STUDY, columns, 5, 3)
+    assert recode(STUDY, once.columns, 5, 3).changed == 0
 
 
 @settings(deadline=None, max_examples=60)
-@given(tables())
-def test_the_smallest_group_is_the_smallest_of_all_counted(columns: dict[str, Any]) -> None:
-    sizes = groups(STUDY, columns)
-    for name in ("n", "m"):
-        values = [v for v in columns[name].tolist() if v == v]
-        sizes.append(len(values) - max(Counter(values).values(), default=0))
-    assert smallest_group(STUDY, columns) == min((n for n in sizes if n), default=0)
+@given(tables(), st.integers(0, 8), st.integers(0, 8))
+def test_small_groups_are_found_as_when_counted(
+    columns: dict[str, Any], least: int, pairs: int
+) -> None:
+    assert small_groups(STUDY, columns, least, pairs) == bool(too_few(columns, least, pairs))
 
 
 def test_a_number_that_few_have_becomes_no_value_of_theirs() -> None:
@@ -125,9 +128,9 @@ def test_a_number_that_few_have_becomes_no_value_of_theirs() -> None:
         "b": np.zeros(50, np.int32),
         "c": np.zeros(50, np.int32),
     }
-    recoded = recode(STUDY, columns, 10).columns["n"]
+    recoded = recode(STUDY, columns, 10, 0).columns["n"]
     assert set(recoded[:10]) == {104.5}
-    assert np.isnan(recode(STUDY, columns, 11).columns["n"]).all()
+    assert np.isnan(recode(STUDY, columns, 11, 0).columns["n"]).all()
 
 
 # -- bins --------------------------------------------------------------------------------

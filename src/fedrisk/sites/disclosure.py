@@ -46,11 +46,12 @@ def examine(case: Case, rules: Sequence[Rule] | None = None) -> None:
 
 def protect(policy: Policy, cohort: Cohort) -> Cohort:
     """The cohort with small groups among its training rows recoded."""
-    if policy.contributors <= 1 or not len(cohort.events):
+    least, pairs = policy.contributors, policy.pair_contributors
+    if max(least, pairs) <= 1 or not len(cohort.events):
         return cohort
     train = ~cohort.test
     columns, _ = cohort.part(test=False)
-    recoded = recode(cohort.study, columns, policy.contributors).columns
+    recoded = recode(cohort.study, columns, least, pairs).columns
     changed = {name: values.copy() for name, values in cohort.columns.items()}
     for name, values in changed.items():
         values[train] = recoded[name]

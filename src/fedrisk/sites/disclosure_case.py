@@ -99,14 +99,18 @@ class Case:
 
     @cached_property
     def effective_rows(self) -> float:
-        """Least effective sample size of the weights behind the Hessian, gradient and loss."""
-        _, events = self.rows
+        """Least effective sample size of the weights behind the Hessian, gradient and loss.
+
+        Outcomes take no part: the sum of the events' rows is the same at all parameters, so what
+        is left of gradient and loss without it are sums weighted by risks, and by what they cost.
+        """
         sizes = []
         for logit in self.logits:
             risk = expit(logit)
             sizes.append(kish(risk * (1 - risk)))
             if self.fits:
-                sizes += [kish(risk - events), kish(np.logaddexp(0.0, logit) - events * logit)]
+                weights = (risk, 1 - risk, np.logaddexp(0.0, logit), np.logaddexp(0.0, -logit))
+                sizes += [kish(weight) for weight in weights]
         return min(sizes, default=0.0)
 
     @property

@@ -57,14 +57,20 @@ def categorical_codes(study: Study, columns: Columns) -> dict[str, Codes]:
     return codes
 
 
-def smallest_group(study: Study, columns: Columns) -> int:
-    """Rows of the smallest group that is not empty, over values and pairs; 0 without any row."""
+def small_groups(study: Study, columns: Columns, least: int, pairs: int) -> bool:
+    """Whether a value has 1 to ``least - 1`` rows, or a pair of values 1 to ``pairs - 1``."""
     codes = categorical_codes(study, columns)
-    smallest = [n for n in _alone(study, columns) if n]
-    if codes:
-        counts, _, _ = _pair_counts(codes)
-        smallest += counts[counts > 0].astype(int).tolist()
-    return min(smallest, default=0)
+    if any(0 < n < least for n in _alone(study, columns)):
+        return True
+    return bool(codes) and bool(_small(_pair_counts(codes)[0], least, pairs).any())
+
+
+def _small(counts: FloatArray, least: int, pairs: int) -> BoolArray:
+    """Which values (on the diagonal) and pairs (above it) have rows, but too few."""
+    limits = np.full(counts.shape, pairs)
+    np.fill_diagonal(limits, max(least, pairs))
+    small: BoolArray = np.triu((counts > 0) & (counts < limits))
+    return small
 
 
 def _alone(study: Study, columns: Columns) -> list[int]:
@@ -92,8 +98,11 @@ def _most_frequent(values: FloatArray) -> tuple[float, int]:
     return float(distinct[np.argmax(counts)]), len(values) - int(counts.max())
 
 
-def recode(study: Study, columns: Columns, least: int) -> Recoded:
-    """Recode training rows until every value, and every pair of values, has 0 or ``least`` rows.
+def recode(study: Study, columns: Columns, least: int, pairs: int) -> Recoded:
+    """Recode training rows until no value has 1 to ``least - 1`` rows, no pair 1 to ``pairs - 1``.
+
+    Of a small pair the value that more rows share is recoded, unless it is the most frequent one:
+    among many rows a few strangers do least harm.
 
     A number that is missing (or present) in fewer rows gets the site's own median (or is taken as
     missing everywhere). A number whose most frequent value fewer rows than ``least`` differ from
@@ -101,8 +110,8 @@ def recode(study: Study, columns: Columns, least: int) -> Recoded:
     """
     own = {name: values.copy() for name, values in columns.items()}
     before = {name: values.copy() for name, values in columns.items()}
-    for _ in range(PASSES if least > 1 else 0):
-        if not (_recode_numbers(study, own, least) | _recode_pairs(study, own, least)):
+    for _ in range(PASSES if max(least, pairs) > 1 else 0):
+        if not (_recode_numbers(study, own, least) | _recode_pairs(study, own, least, pairs)):
             break
     changed = sum(
         int(np.sum(~((own[n] == before[n]) | ((own[n] != own[n]) & (before[n] != before[n])))))
@@ -128,15 +137,14 @@ def _recode_numbers(study: Study, columns: dict[str, NDArray[Any]], least: int) 
     return moved
 
 
-def _recode_pairs(study: Study, columns: dict[str, NDArray[Any]], least: int) -> bool:
+def _recode_pairs(study: Study, columns: dict[str, NDArray[Any]], least: int, pairs: int) -> bool:
     codes = categorical_codes(study, columns)
     if not codes:
         return False
     counts, owners, table = _pair_counts(codes)
-    small = np.argwhere(np.triu((counts > 0) & (counts < least)))
     moved = False
-    for first, second in small:
-        ways = sorted((first, second), key=lambda at: (counts[at, at], at))
+    for first, second in np.argwhere(_small(counts, least, pairs)):
+        ways = sorted((first, second), key=lambda at: (-counts[at, at], at))
         rows = table[first] & table[second]
         for way in ways:
             if _move(study, columns, str(owners[way]), rows):

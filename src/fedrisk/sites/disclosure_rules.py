@@ -13,7 +13,7 @@ import numpy as np
 
 from fedrisk.models.design_matrix import DesignColumn
 from fedrisk.sites.disclosure_case import Case
-from fedrisk.sites.disclosure_cells import smallest_group
+from fedrisk.sites.disclosure_cells import small_groups
 from fedrisk.study import NumberFeature, Study
 
 Rule = Callable[[Case], str]
@@ -176,7 +176,7 @@ def enough_contributors(case: Case) -> str:
     held = int(events.sum())
     if any(0 < group < least for group in (held, len(events) - held)):
         return f"fewer than {least} training rows have one of the outcomes"
-    if 0 < smallest_group(case.question.study, columns) < least:
+    if small_groups(case.question.study, columns, least, case.policy.pair_contributors):
         return f"fewer than {least} training rows stand behind an entry"
     return ""
 

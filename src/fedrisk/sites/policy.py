@@ -34,8 +34,11 @@ class Policy(BaseModel):
         Least effective sample size, (sum of w)^2 / sum of w^2 (Kish, Survey Sampling, 1965), of
         the weights behind every sum over rows.
     contributors : int
-        Least number of rows behind every entry: a level, a missing value, a pair of these, a bin,
-        a score. Unless it is zero, no row makes up half of a number's variance either.
+        Least number of rows behind every entry: a level, a missing value, an outcome, a bin, a
+        score. Unless it is zero, no row makes up half of a number's variance either.
+    pair_contributors : int
+        Least number of rows with both of two levels or missing values (DataSHIELD's
+        ``nfilter.tab`` is 3).
     parameters_per_row : float
         Most parameters for one training row (DataSHIELD's ``nfilter.glm``).
     candidates : int
@@ -73,6 +76,7 @@ class Policy(BaseModel):
     linear_predictor: float = Field(default=20.0, gt=0)
     effective_rows: float = Field(default=50.0, ge=0)
     contributors: int = Field(default=10, ge=0)
+    pair_contributors: int = Field(default=5, ge=0)
     parameters_per_row: float = Field(default=0.33, gt=0)
     candidates: float = Field(default=8, ge=1)
     smallest_share: float = Field(default=0.001, ge=0, le=1)
@@ -95,6 +99,7 @@ OPEN = Policy(
     linear_predictor=INFINITY,
     effective_rows=0,
     contributors=0,
+    pair_contributors=0,
     parameters_per_row=INFINITY,
     candidates=INFINITY,
     smallest_share=0,
@@ -118,7 +123,8 @@ _COMMENTS = {
     "coefficient": "largest |coefficient|, in log-odds for one standard deviation",
     "linear_predictor": "largest |log-odds| that a question may give to `contributors` rows",
     "effective_rows": "least effective sample size behind every sum",
-    "contributors": "least rows behind every level, missing value, pair of these, and bin",
+    "contributors": "least rows behind every level, missing value, outcome, bin and score",
+    "pair_contributors": "least rows with both of two levels or missing values",
     "parameters_per_row": "most parameters for one training row",
     "candidates": "most parameter vectors in one question",
     "smallest_share": "these rows are at least this share of the federation's",
