@@ -61,9 +61,8 @@ def test_any_fit_to_the_last_bit(numbers: list[float], figure: float, converged:
     with np.errstate(all="ignore"):
         hessian = np.nan_to_num(np.outer(parameters, parameters))
     fit = Fit(parameters, hessian, converged, {"gradient": figure})
-    after = back(
-        RunState("t", fit=fit, fitted=("north",), metrics={"auroc": figure, "slope": None})
-    )
+    metrics = {"auroc": figure, "slope": None}
+    after = back(RunState("t", fit=fit, fitted=("north",), metrics=metrics))
     assert after.fit is not None
     assert after.fit.parameters.tobytes() == parameters.tobytes()
     assert after.fit.hessian.tobytes() == hessian.tobytes()
