@@ -20,7 +20,6 @@ from fedrisk.sites.disclosure_cells import (
     hide_small_counts,
     merge_bins,
     recode,
-    small_groups,
     withheld,
 )
 from fedrisk.study import CategoryFeature, Study, parse_study
@@ -96,7 +95,6 @@ def test_after_recoding_no_group_is_small(columns: dict[str, Any], least: int, p
     recoded = recode(STUDY, columns, least, pairs)
     if len(columns["n"]) >= max(least, pairs):
         assert not too_few(dict(recoded.columns), least, pairs)
-        assert not small_groups(STUDY, recoded.columns, least, pairs)
     same = {name: _same(recoded.columns[name], values) for name, values in before.items()}
     assert recoded.changed == sum(int((~equal).sum()) for equal in same.values())
     for name, values in before.items():
@@ -109,14 +107,6 @@ def test_rows_without_small_groups_stay_as_they_are(columns: dict[str, Any]) -> 
     assert recode(STUDY, columns, 1, 1).changed == 0
     once = recode(STUDY, columns, 5, 3)
     assert recode(STUDY, once.columns, 5, 3).changed == 0
-
-
-@settings(deadline=None, max_examples=60)
-@given(tables(), st.integers(0, 8), st.integers(0, 8))
-def test_small_groups_are_found_as_when_counted(
-    columns: dict[str, Any], least: int, pairs: int
-) -> None:
-    assert small_groups(STUDY, columns, least, pairs) == bool(too_few(columns, least, pairs))
 
 
 def test_a_number_that_few_have_becomes_no_value_of_theirs() -> None:

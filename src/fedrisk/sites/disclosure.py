@@ -52,9 +52,11 @@ def protect(policy: Policy, cohort: Cohort) -> Cohort:
     train = ~cohort.test
     columns, _ = cohort.part(test=False)
     recoded = recode(cohort.study, columns, least, pairs).columns
-    changed = {name: values.copy() for name, values in cohort.columns.items()}
-    for name, values in changed.items():
-        values[train] = recoded[name]
+    changed = dict(cohort.columns)
+    for name, values in recoded.items():
+        if values is not columns[name]:
+            changed[name] = changed[name].copy()
+            changed[name][train] = values
     return replace(cohort, columns=changed)
 
 

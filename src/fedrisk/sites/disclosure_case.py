@@ -109,8 +109,8 @@ class Case:
             risk = expit(logit)
             sizes.append(kish(risk * (1 - risk)))
             if self.fits:
-                weights = (risk, 1 - risk, np.logaddexp(0.0, logit), np.logaddexp(0.0, -logit))
-                sizes += [kish(weight) for weight in weights]
+                cost = np.logaddexp(0.0, logit)
+                sizes += [kish(weight) for weight in (risk, 1 - risk, cost, cost - logit)]
         return min(sizes, default=0.0)
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrisk.errors import DisclosureError
 from fedrisk.models.bins import feature_edges, logit_edges
 from fedrisk.models.metrics import EvaluationSums
 from fedrisk.models.summary import FeatureSummary, SiteCounts, split_by_feature, summary_dimensions
@@ -57,30 +58,12 @@ def categorical_codes(study: Study, columns: Columns) -> dict[str, Codes]:
     return codes
 
 
-def small_groups(study: Study, columns: Columns, least: int, pairs: int) -> bool:
-    """Whether a value has 1 to ``least - 1`` rows, or a pair of values 1 to ``pairs - 1``."""
-    codes = categorical_codes(study, columns)
-    if any(0 < n < least for n in _alone(study, columns)):
-        return True
-    return bool(codes) and bool(_small(_pair_counts(codes)[0], least, pairs).any())
-
-
 def _small(counts: FloatArray, least: int, pairs: int) -> BoolArray:
     """Which values (on the diagonal) and pairs (above it) have rows, but too few."""
     limits = np.full(counts.shape, pairs)
     np.fill_diagonal(limits, max(least, pairs))
     small: BoolArray = np.triu((counts > 0) & (counts < limits))
     return small
-
-
-def _alone(study: Study, columns: Columns) -> list[int]:
-    """Of every number, how many present values differ from its most frequent one."""
-    return [_most_frequent(_present(columns[feature.name]))[1] for feature in study.numbers]
-
-
-def _present(values: NDArray[Any]) -> FloatArray:
-    present: FloatArray = values[~np.isnan(values)]
-    return present
 
 
 def _most_frequent(values: FloatArray) -> tuple[float, int]:
@@ -102,22 +85,31 @@ def recode(study: Study, columns: Columns, least: int, pairs: int) -> Recoded:
     """Recode training rows until no value has 1 to ``least - 1`` rows, no pair 1 to ``pairs - 1``.
 
     Of a small pair the value that more rows share is recoded, unless it is the most frequent one:
-    among many rows a few strangers do least harm.
+    among many rows a few strangers do least harm. The columns that are given stay as they are.
+
+    Raises
+    ------
+    DisclosureError
+        When small groups are left: a fault in this function.
 
     A number that is missing (or present) in fewer rows gets the site's own median (or is taken as
     missing everywhere). A number whose most frequent value fewer rows than ``least`` differ from
     becomes that value, or the mean where the value itself is of fewer rows.
     """
-    own = {name: values.copy() for name, values in columns.items()}
-    before = {name: values.copy() for name, values in columns.items()}
-    for _ in range(PASSES if max(least, pairs) > 1 else 0):
+    own = dict(columns)
+    for _ in range(PASSES):
         if not (_recode_numbers(study, own, least) | _recode_pairs(study, own, least, pairs)):
             break
-    changed = sum(
-        int(np.sum(~((own[n] == before[n]) | ((own[n] != own[n]) & (before[n] != before[n])))))
-        for n in own
-    )
+    else:
+        raise DisclosureError("small groups are left after recoding")
+    changed = sum(_differ(values, columns[name]) for name, values in own.items())
     return Recoded(own, changed)
+
+
+def _differ(one: NDArray[Any], other: NDArray[Any]) -> int:
+    if one is other:
+        return 0
+    return int(np.count_nonzero((one != other) & ((one == one) | (other == other))))
 
 
 def _recode_numbers(study: Study, columns: dict[str, NDArray[Any]], least: int) -> bool:
@@ -125,16 +117,26 @@ def _recode_numbers(study: Study, columns: dict[str, NDArray[Any]], least: int) 
     for feature in study.numbers:
         values = columns[feature.name]
         present = ~np.isnan(values)
-        if 0 < present.sum() < least:
-            values[:] = np.nan
+        held = values[present]
+        if _plainly_varied(held, least):
+            continue
+        if 0 < len(held) < least:
+            columns[feature.name] = np.full_like(values, np.nan)
             moved = True
             continue
-        value, others = _most_frequent(_present(values))
+        value, others = _most_frequent(held)
         if 0 < others < least:
-            common = present.sum() - others >= least
-            values[present] = value if common else float(np.mean(values[present]))
+            constant = value if len(held) - others >= least else float(np.mean(held))
+            columns[feature.name] = np.where(present, constant, values)
             moved = True
     return moved
+
+
+def _plainly_varied(values: FloatArray, least: int) -> bool:
+    """Whether the first few rows show that ``least`` rows differ from any value; quick."""
+    first = values[: 4 * least + 4]
+    _, counts = np.unique(first, return_counts=True)
+    return len(first) - int(counts.max(initial=0)) >= least
 
 
 def _recode_pairs(study: Study, columns: dict[str, NDArray[Any]], least: int, pairs: int) -> bool:
@@ -161,14 +163,14 @@ def _move(study: Study, columns: dict[str, NDArray[Any]], name: str, rows: BoolA
         seen = np.bincount(values + 1)
         target = int(np.argmax(seen)) - 1
         differs = rows & (values != target)
-        values[differs] = target
+        columns[name] = np.where(differs, target, values).astype(values.dtype)
         return bool(differs.any())
     missing = np.isnan(values)
     if missing.sum() * 2 >= len(values):
         differs, fill = rows & ~missing, np.nan
     else:
         differs, fill = rows & missing, float(np.median(values[~missing]))
-    values[differs] = fill
+    columns[name] = np.where(differs, fill, values)
     return bool(differs.any())
 
 

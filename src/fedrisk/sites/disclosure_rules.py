@@ -13,7 +13,6 @@ import numpy as np
 
 from fedrisk.models.design_matrix import DesignColumn
 from fedrisk.sites.disclosure_case import Case
-from fedrisk.sites.disclosure_cells import small_groups
 from fedrisk.study import NumberFeature, Study
 
 Rule = Callable[[Case], str]
@@ -161,23 +160,19 @@ def enough_rows(case: Case) -> str:
 
 
 def enough_contributors(case: Case) -> str:
-    """After recoding, no training group, and neither outcome, is smaller than the policy's least.
+    """Neither the training rows nor either outcome among them are fewer than the policy's least.
 
-    The reason tells the least and not the size that was found.
+    Levels and pairs are no fewer once rows are recoded (`fedrisk.sites.disclosure_cells.recode`).
     """
+    if case.cohort is None or case.question.kind == "evaluation":
+        return ""  # test rows' scores are grouped
     least = case.policy.contributors
-    if case.cohort is None or least <= 1:
-        return ""
-    if case.question.kind == "evaluation":
-        return ""  # of test rows, whose scores are grouped
-    columns, events = case.cohort.part(test=False)
-    if 0 < len(events) < least:
-        return f"fewer than {least} training rows"
+    _, events = case.cohort.part(test=False)
     held = int(events.sum())
+    if 0 < len(events) < max(least, case.policy.pair_contributors):
+        return "too few training rows"
     if any(0 < group < least for group in (held, len(events) - held)):
         return f"fewer than {least} training rows have one of the outcomes"
-    if small_groups(case.question.study, columns, least, case.policy.pair_contributors):
-        return f"fewer than {least} training rows stand behind an entry"
     return ""
 
 

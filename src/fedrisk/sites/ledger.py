@@ -41,20 +41,12 @@ CREATE TABLE IF NOT EXISTS cohorts (
 """
 
 
-def _table(cohort: Cohort) -> tuple[bytes, NDArray[np.float64]]:
-    """The features' names, and each usable row: features by name, outcome, side."""
-    names = sorted(cohort.columns)
-    parts = [cohort.columns[name].astype(np.float64) for name in names]
-    table = np.stack([*parts, cohort.events.astype(np.float64), cohort.test.astype(np.float64)], 1)
-    table[np.isnan(table)] = np.nan  # one NaN of the many that there are
-    table += 0.0  # -0 becomes 0
-    return "\n".join(names).encode(), table.astype("<f8")
-
-
 def row_digests(cohort: Cohort, key: bytes) -> Digests:
     """A keyed digest of each usable row, sorted, ``(rows,)``: features by name, outcome, side."""
-    names, table = _table(cohort)
-    start = hashlib.blake2b(names, digest_size=8, key=key[:64])
+    names = sorted(cohort.columns)
+    parts = (*(cohort.columns[name] for name in names), cohort.events, cohort.test)
+    table = np.stack([_plain(values) for values in parts], axis=1)
+    start = hashlib.blake2b("\n".join(names).encode(), digest_size=8, key=key[:64])
     content, width = memoryview(table.tobytes()), 8 * table.shape[1]
     digests = bytearray()
     for at in range(0, len(content), width):
@@ -66,10 +58,18 @@ def row_digests(cohort: Cohort, key: bytes) -> Digests:
 
 def fingerprint(cohort: Cohort, key: bytes) -> str:
     """One keyed digest of a cohort's rows, in their order: quick, for every question needs it."""
-    names, table = _table(cohort)
-    digest = hashlib.blake2b(names, digest_size=32, key=key[:64])
-    digest.update(table.tobytes())
+    names = sorted(cohort.columns)
+    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=32, key=key[:64])
+    for values in (*(cohort.columns[name] for name in names), cohort.events, cohort.test):
+        digest.update(np.ascontiguousarray(_plain(values)))
     return digest.hexdigest()
+
+
+def _plain(values: NDArray[Any]) -> NDArray[np.float64]:
+    """One NaN of the many that there are, and no -0."""
+    plain = values.astype("<f8") + 0.0
+    plain[np.isnan(plain)] = np.nan
+    return plain
 
 
 def rows_apart(one: Digests, other: Digests) -> int:
