@@ -198,10 +198,11 @@ def main(grid, context):
     draft.write_text(json.dumps(told))
     draft.rename({answers!r})
 """
-#: What shadows the installed package: whoever imports it leaves a canary.
+#: What shadows the installed package: a site that imports it leaves a canary.
 SHADOW = """
 import os, pathlib
-pathlib.Path(os.environ["CANARY"]).write_text("the coordinator's code ran here")
+if "CANARY" in os.environ:
+    pathlib.Path(os.environ["CANARY"]).write_text("the coordinator's code ran here")
 """
 CLIENT = """
 from flwr.app import Message, RecordDict
@@ -235,11 +236,17 @@ def site_environment(folder: Path, name: str) -> dict[str, str]:
     return flower_environment(base, folder / "flower", scripts)
 
 
+def run_processes(stack: ExitStack, environment: Mapping[str, str], logs: Path) -> Processes:
+    processes = Processes(environment, logs)
+    stack.callback(lambda: processes._guardian.stdout.close())
+    return stack.enter_context(processes)
+
+
 def start_site(
     stack: ExitStack, folder: Path, name: str, superlink: str, authority: Path, key: Path
 ) -> None:
     folder.mkdir(exist_ok=True)
-    processes = stack.enter_context(Processes(site_environment(folder, name), folder / "logs"))
+    processes = run_processes(stack, site_environment(folder, name), folder / "logs")
     place = Path(processes.private) / "resident" if name == "resident" else None
     if name != "unprotected":
         write_scripts(folder / "scripts", place)
@@ -267,7 +274,7 @@ def test_a_shadowing_bundle_is_refused_by_sites_and_runs_on_stock_flower(tmp_pat
     environment = flower_environment(os.environ, link / "flower", None)
     write_connection(link / "flower", port, link / "ca.crt")
     with ExitStack() as stack:
-        coordinator = stack.enter_context(Processes(environment, link / "logs"))
+        coordinator = run_processes(stack, environment, link / "logs")
         coordinator.start("superlink", superlink_command(link, port))
         coordinator.wait_for_port(port, 120)
         control = Control(environment, link / "logs" / "flwr.log")
