@@ -201,6 +201,20 @@ def test_a_folder_that_is_none(run: Run) -> None:
     assert (code, "federation init" in err) == (5, True)
 
 
+@pytest.mark.parametrize("host", ["", "münchen.example", "a b", "-x", "a/b", "a" * 300])
+def test_hosts_that_no_certificate_is_for(run: Run, host: str) -> None:
+    code, _, err = federation(run, "init", "--host", host)
+    assert (code, "hosts.0" in err) == (6, True)
+    assert not Path("fed").exists()
+
+
+def test_a_folder_that_cannot_be_made(run: Run) -> None:
+    Path("file").write_text("", encoding="utf-8")
+    for folder, told in (("file", 2), ("file/below", 5)):
+        words = ("init", "--federation", folder, "--host", "a.example")
+        assert run("federation", *words)[0] == told
+
+
 def test_init_overwrites_nothing(made: Run) -> None:
     assert federation(made, "init", "--host", "127.0.0.1")[0] == 5
 

@@ -158,6 +158,7 @@ def test_a_change_of_authority_that_was_cut_off_is_finished(
         (following / name).replace(federation.folder / name)
     federation.finish_authority(NOW)
     assert accepted(federation.folder, site.authorities)
+    assert (federation.folder / "cross.crt").read_text().count("BEGIN CERTIFICATE") == 1
     assert not following.exists()
     with pytest.raises(FederationError, match="no change"):
         federation.finish_authority(NOW)

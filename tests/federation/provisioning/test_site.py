@@ -116,6 +116,7 @@ def test_an_authority_that_was_given_up_does_not_come_back(
 def test_the_next_key_takes_over(site: SiteFolder) -> None:
     former = public_text(site.key)
     following = site.next_request().node_key
+    assert site.next_request().node_key == following
     assert public_text(site.key) == former
     assert site.take_next_key()
     assert public_text(site.key) == following

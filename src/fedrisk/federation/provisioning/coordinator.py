@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from fedrisk import __version__
-from fedrisk.errors import FederationError, HomeError
+from fedrisk.errors import FederationError
 from fedrisk.federation.provisioning.certificates import (
     cross_sign,
     make_authority,
@@ -29,12 +29,16 @@ from fedrisk.federation.provisioning.documents import (
 )
 from fedrisk.federation.provisioning.folders import (
     hold_folder,
+    make_folder,
     read_settings_file,
     to_toml,
     wrong_keys,
 )
 from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.provisioning.members import Members, MembersFile
+
+#: A name that a certificate can be for, or an address of either kind.
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:]([A-Za-z0-9.:-]{0,252})$")]
 
 
 class FederationSettings(BaseModel):
@@ -60,7 +64,7 @@ class FederationSettings(BaseModel):
 
     format: int = FORMAT
     id: str
-    hosts: tuple[str, ...] = Field(min_length=1)
+    hosts: tuple[Host, ...] = Field(min_length=1)
     listen: str = "0.0.0.0"  # noqa: S104 sites come from other machines; TLS and keys are required
     port: int = Field(default=9092, ge=1, le=65_535)
     health_port: int = Field(default=0, ge=0, le=65_535)
@@ -87,11 +91,9 @@ class Federation:
         Raises
         ------
         HomeError
-            When the folder holds something already.
+            When the folder holds something already, or cannot be made.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise HomeError(f"{folder} exists and is not empty", hint="choose another folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         make_authority(folder, now)
         make_server_certificate(folder, settings.hosts, now)
         make_signing_pair(folder, "coordinator")

@@ -18,6 +18,23 @@ from fedrisk.federation.provisioning.documents import check_format
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that only its owner enters, or take an empty one.
+
+    Raises
+    ------
+    HomeError
+        When it holds something already, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise HomeError(f"{folder} cannot be made: {error.strerror}") from None
+    if not empty:
+        raise HomeError(f"{folder} exists and is not empty", hint="choose another folder")
+
+
 @contextmanager
 def hold_folder(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder's lock.

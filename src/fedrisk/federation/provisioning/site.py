@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedrisk import __version__
-from fedrisk.errors import FederationError, HomeError
+from fedrisk.errors import FederationError
 from fedrisk.federation.provisioning.certificates import check_authorities, read_certificate
 from fedrisk.federation.provisioning.documents import (
     FORMAT,
@@ -19,7 +19,12 @@ from fedrisk.federation.provisioning.documents import (
     TrustUpdate,
     write_whole,
 )
-from fedrisk.federation.provisioning.folders import read_settings_file, to_toml, wrong_keys
+from fedrisk.federation.provisioning.folders import (
+    make_folder,
+    read_settings_file,
+    to_toml,
+    wrong_keys,
+)
 from fedrisk.federation.provisioning.keys import (
     check_public_key,
     make_signing_pair,
@@ -80,17 +85,15 @@ class SiteFolder:
         Raises
         ------
         HomeError
-            When the folder holds something already.
+            When the folder holds something already, or cannot be made.
         FederationError
             When there are no rows at ``data``, or the bundle holds no certificate or no key.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise HomeError(f"{folder} exists and is not empty", hint="choose another --folder")
         if not data.is_file():
             raise FederationError(f"no such file: {data}", hint="--data names this site's rows")
         settings = _settings(bundle, data)
         authorities = check_authorities(bundle.authorities)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         made = cls(folder, settings)
         write_whole(made.authorities, authorities)
         make_site_key(folder, "node")
