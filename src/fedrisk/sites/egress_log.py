@@ -194,7 +194,17 @@ class EgressLog:
         return head
 
     def receipts(self) -> list[Receipt]:
-        """Receipts kept so far, oldest first; a half-written last line is no receipt."""
+        """Receipts kept so far, oldest first; none where the coordinator's key is not known.
+
+        A half-written last line is no receipt.
+
+        Raises
+        ------
+        TamperedLogError
+            Naming the first receipt that is not the coordinator's.
+        """
+        if not self.coordinator:
+            return []
         return read_receipts(whole_lines(self._receipts), self.coordinator)
 
     @property
@@ -235,7 +245,7 @@ class EgressLog:
             # Written, and the process ended before the head was: it is signed now, lest a
             # second one made two.
             self._sign(entries[-1])
-        receipts = self._known_receipts()
+        receipts = self.receipts()
         place = Place(
             sequence=len(entries),
             hash=str(entries[-1]["hash"]) if entries else GENESIS,
@@ -257,7 +267,8 @@ class EgressLog:
 
     def _checked(self) -> list[Entry]:
         entries = read_chain(whole_lines(self._path))
-        match_receipts(entries, self._known_receipts())
+        if self.coordinator:
+            match_receipts(entries, self.receipts())
         head = self.head()
         if head is not None:
             match(entries, head.sequence, head.hash, "the signed head")
@@ -273,9 +284,6 @@ class EgressLog:
         if mark is not None and mark.place.sequence:
             match(entries, mark.place.sequence, mark.place.hash, "the mark of the last answer")
         return entries
-
-    def _known_receipts(self) -> list[Receipt]:
-        return self.receipts() if self.coordinator else []
 
     def _genuine(self, text: str) -> Receipt | None:
         if not text or not self.coordinator:
