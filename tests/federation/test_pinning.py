@@ -191,7 +191,7 @@ def main(grid, context):
     nodes = list(grid.get_node_ids())
     asked = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes]
     told = {{}}
-    for reply in grid.send_and_receive(asked, timeout=120):
+    for reply in grid.send_and_receive(asked, timeout=300):
         reason = reply.error.reason if reply.has_error() else "answered"
         told[str(reply.metadata.src_node_id)] = reason
     draft = pathlib.Path({answers!r} + ".part")
@@ -284,7 +284,7 @@ def test_a_shadowing_bundle_is_refused_by_sites_and_runs_on_stock_flower(tmp_pat
             way = (f"127.0.0.1:{port}", link / "ca.crt", key)
             start_site(stack, tmp_path / name, name, *way)
         control._json("run", str(bundle), CONNECTION)
-        assert wait_until(answers.exists, 200), (link / "logs" / "superlink.log").read_text()
+        assert wait_until(answers.exists, 400), (link / "logs" / "superlink.log").read_text()
     told = {nodes[node]: reason for node, reason in json.loads(answers.read_text()).items()}
     check_shadow(tmp_path, told)
 
