@@ -1,0 +1,158 @@
+"""A site's entry point: policy before rows, refusals with reasons, and a log of what left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from federation.conftest import write_site
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from fedrisk.federation.client_app import handle
+from fedrisk.federation.provisioning.keys import make_signing_pair
+from fedrisk.federation.query import MESSAGE_TYPES, Query, read_head
+from fedrisk.sites.approvals import approve
+from fedrisk.sites.folder import open_site
+from fedrisk.sites.policy import Policy, write_policy
+from fedrisk.study import Study
+
+AS_OF = "2026-01-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, study: Study) -> Path:
+    """A site's folder with default policy, over rows, the study approved."""
+    made = tmp_path / "site"
+    made.mkdir()
+    make_signing_pair(made, "signing")
+    write_policy(made / "policy.toml")
+    rows = write_site(tmp_path / "rows.csv", 900, 1)
+    (made / "site.toml").write_text(f'site = "north"\ndata = "{rows}"\n', encoding="utf-8")
+    approve(made / "approvals.json", study, "Ada", datetime.now(UTC))
+    return made
+
+
+def send(config: dict[str, Any], query: Query, content: RecordDict | None = None) -> RecordDict:
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 0
+    given = query.content() if content is None else content
+    message = Message(given, 1, MESSAGE_TYPES.get(query.kind, "query"))
+    message.metadata.__dict__["_message_id"] = uuid4().hex
+    return handle(message, Context(1, 1, config, RecordDict(), {})).content
+
+
+def reason(content: RecordDict) -> str:
+    assert not content.array_records
+    return str(content.config_records["refusal"]["reason"])
+
+
+def entries(folder: Path) -> list[dict[str, Any]]:
+    return open_site(folder).log.entries()
+
+
+def test_an_answer_leaves_with_the_log_s_signed_head(folder: Path, study: Study) -> None:
+    content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert "feature_summary/rows" in content.array_records["arrays"]
+    assert content.config_records["site"]["name"] == "north"
+    (entry,) = entries(folder)
+    assert (entry["outcome"], entry["run"], entry["kind"]) == ("released", "r1", "summary")
+    assert entry["groups"]["rows"] == float(content.metric_records["metrics"]["num-examples"])
+    head = read_head(content)
+    assert head is not None
+    assert head.hash == entry["hash"]
+
+
+def test_a_refusal_is_logged_with_the_reason_that_leaves(folder: Path, study: Study) -> None:
+    query = Query("newton", study, "r1", AS_OF)
+    content = send({"folder": str(folder)}, query)
+    (entry,) = entries(folder)
+    assert entry["outcome"] == "refused"
+    assert entry["reason"] == reason(content)
+    assert content.config_records["refusal"]["class"] == "DisclosureError"
+    assert read_head(content) is not None
+
+
+def test_no_row_is_opened_for_a_question_that_is_refused_by_itself(
+    folder: Path, study: Study
+) -> None:
+    (folder.parent / "rows.csv").unlink()
+    crafted = study.model_copy(update={"title": "Another"})
+    content = send({"folder": str(folder)}, Query("summary", crafted, "r1", AS_OF))
+    assert "is not approved" in reason(content)
+    content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert "rows cannot be opened" in reason(content)
+    assert str(folder.parent) not in reason(content)
+
+
+def test_a_refused_question_by_itself_costs_nothing(folder: Path, study: Study) -> None:
+    send({"folder": str(folder)}, Query("newton", study, "r1", AS_OF))
+    assert open_site(folder).ledger.spent() == []
+    send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert open_site(folder).ledger.spent()[0]["cost"] == 1
+
+
+@pytest.mark.parametrize("name", ["policy.toml", "approvals.json", "ledger.db"])
+def test_a_damaged_folder_answers_nothing(folder: Path, study: Study, name: str) -> None:
+    (folder / name).write_text("{ damaged", encoding="utf-8")
+    assert name in reason(send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF)))
+
+
+def test_a_damaged_log_answers_nothing(folder: Path, study: Study) -> None:
+    query = Query("summary", study, "r1", AS_OF)
+    for run in ("r1", "r2"):
+        send({"folder": str(folder)}, replace(query, run_id=run))
+    log = folder / "egress" / "log.jsonl"
+    log.write_text(log.read_text(encoding="utf-8").replace('"run":"r1"', '"run":"r9"'), "utf-8")
+    content = send({"folder": str(folder)}, replace(query, run_id="r3"))
+    assert "egress log: entry 1" in reason(content)
+
+
+def test_a_question_that_cannot_be_read_is_refused_and_logged(folder: Path, study: Study) -> None:
+    content = Query("summary", study, "r1", AS_OF).content()
+    content["arrays"] = ArrayRecord({"a": Array(np.zeros(1)), "b": Array(np.zeros(1))})
+    query = Query("summary", study, "r1", AS_OF)
+    assert "cannot be read" in reason(send({"folder": str(folder)}, query, content))
+    assert entries(folder)[0]["run"] == ""
+
+
+def test_small_groups_are_hidden_by_a_policy_file_alone(
+    folder: Path, tmp_path: Path, study: Study
+) -> None:
+    rows = str(folder.parent / "rows.csv")
+    bare = send({"site": "north", "data": rows}, Query("summary", study, "r1", AS_OF))
+    write_policy(tmp_path / "own.toml", Policy(contributors=40))
+    config = {"site": "north", "data": rows, "policy": str(tmp_path / "own.toml")}
+    told = send(config, Query("summary", study, "r1", AS_OF))
+
+    def bins(content: RecordDict) -> np.ndarray[Any, Any]:
+        return content.array_records["arrays"]["feature_summary/bins"].numpy()
+
+    assert 0 < bins(bare)[bins(bare) > 0].min() < 40
+    assert bins(told)[bins(told) > 0].min() >= 40
+    assert read_head(told) is None  # no folder, no log
+
+
+def test_a_site_without_rows_in_its_configuration_refuses(study: Study) -> None:
+    content = send({}, Query("summary", study, "r1", AS_OF))
+    assert "names no rows" in reason(content)
+
+
+def test_the_open_policy_answers_small_sites(tmp_path: Path, study: Study) -> None:
+    rows = write_site(tmp_path / "few.csv", 6, 5)
+    content = send({"site": "n", "data": str(rows)}, Query("summary", study, "r1", AS_OF))
+    assert content.array_records["arrays"]
+
+
+def test_a_replaced_file_is_read_again(folder: Path, tmp_path: Path, study: Study) -> None:
+    query = Query("summary", study, "r1", AS_OF)
+    config = {"folder": str(folder)}
+    first = send(config, query).metric_records["metrics"]["num-examples"]
+    write_site(tmp_path / "rows.csv", 600, 2)
+    assert "(rule: frozen cohort)" in reason(send(config, query))
+    second = send(config, replace(query, run_id="r2")).metric_records["metrics"]["num-examples"]
+    assert first != second
