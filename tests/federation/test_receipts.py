@@ -98,7 +98,9 @@ def test_no_head_is_refused(signer: Countersigner) -> None:
 
 
 def test_another_site_s_head_is_refused(signer: Countersigner, federation: dict[str, Path]) -> None:
-    for forged in (head(federation["south"], 1), head(federation["south"], 1, site="north")):
+    south, north = federation["south"], federation["north"]
+    named = head(south, 1, site="north"), head(north, 1, site="south")
+    for forged in (head(south, 1), *named):
         with pytest.raises(TamperedLogError, match=r"'north'.*not signed by the key"):
             signer.take("north", forged, after=0)
 

@@ -132,6 +132,12 @@ def test_a_finished_round_gives_new_attempts(run: Path, control: Any) -> None:
         assert look(run, control, now) == ["run taken up"]
 
 
+def test_the_last_attempt_counts_as_progress_too(run: Path, control: Any) -> None:
+    Submission("flower-1", NOW, -1, 0, ATTEMPTS).write(run)
+    began_and_died(run, rounds=1)
+    assert look(run, control, NOW + 1000) == ["run taken up"]
+
+
 def test_a_run_that_goes_on_is_left_alone_until_it_hangs(run: Path, control: Any) -> None:
     submit(control, run, NOW)
     with Progress(run).hold(1):
