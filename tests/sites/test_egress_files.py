@@ -206,3 +206,15 @@ def test_file_size_limit_is_a_signal_that_python_ignores() -> None:
     """Else the children above would be killed instead of being told."""
     assert signal.getsignal(signal.SIGXFSZ) is signal.SIG_IGN
     assert resource.RLIMIT_FSIZE
+
+
+def test_a_head_that_cannot_be_written_several_times_is_no_tampering(tmp_path: Path) -> None:
+    """The line may fit on a full disk where the head does not."""
+    log = log_in(tmp_path)
+    log.append("t", {})
+    (tmp_path / "head.tmp").mkdir()
+    for _ in range(3):
+        with pytest.raises(SiteFolderError, match="cannot be read or written"):
+            log.append("t", {})
+    (tmp_path / "head.tmp").rmdir()
+    assert len(log.verify([log.append("t", {})])) == 3
