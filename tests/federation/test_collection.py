@@ -135,7 +135,7 @@ def test_refusals_alone_end_the_run_as_refusals(sites: dict[str, Path]) -> None:
 @pytest.mark.parametrize("code", sorted(LOST))
 def test_lost_messages_are_asked_again(sites: dict[str, Path], code: int) -> None:
     grid = Faulty(sites, {"west": at(1, error(code, "lost"), last=2)})
-    broadcast, replies = ask(grid, sites)
+    broadcast, replies = ask(grid, sites, deadline=5.0)
     assert len(replies) == 3
     assert grid.heard == {"north": ["summary"], "south": ["summary"], "west": ["summary"] * 3}
     assert not named(broadcast)
@@ -143,7 +143,7 @@ def test_lost_messages_are_asked_again(sites: dict[str, Path], code: int) -> Non
 
 def test_a_silent_site_is_asked_once_more(sites: dict[str, Path]) -> None:
     grid = Faulty(sites, {"west": at(1, silent, last=1)})
-    _, replies = ask(grid, sites)
+    _, replies = ask(grid, sites, deadline=2.0)
     assert len(replies) == 3
     assert len(grid.heard["west"]) == 2
 
@@ -341,3 +341,19 @@ def test_the_work_of_a_look_does_not_grow_with_the_square_of_the_sites(
     assert len(asked.replies) == 500
     assert grid.pushed == 500
     assert Roll.passes < 60  # 20 looks, a few passes each
+
+
+def test_the_first_answer_of_a_site_that_was_asked_twice_counts(sites: dict[str, Path]) -> None:
+    """Both arrive together; what its app did with the second question changes nothing."""
+    kept: list[Message] = []
+
+    def late(grid: Faulty, asked: Message, reply: Message, number: int) -> Message | None:
+        if number == 1:
+            kept.append(reply)
+            return None
+        grid._replies[kept[0].metadata.reply_to_message_id] = kept[0]
+        return crash(grid, asked, reply, number)
+
+    broadcast, replies = ask(Faulty(sites, {"west": late}), sites, deadline=2.0)
+    assert [reply.site for reply in replies] == ["north", "south", "west"]
+    assert not named(broadcast)
