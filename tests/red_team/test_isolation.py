@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from fedrisk.federation.query import Query
 from fedrisk.models.descent import LocalUpdate
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import EvaluationSums, SiteEvaluation
+from fedrisk.sites.cohort import load_cohort
+from fedrisk.sites.disclosure_case import Case, kish
 from fedrisk.sites.policy import OPEN, Policy
 from fedrisk.study import Study
 
@@ -134,6 +137,12 @@ def test_a_gradient_less_what_is_known_of_outcomes(site: Site, study: Study) -> 
     design = site.design(study)
     query = outcomes_known(study, design)
     assert "(rule: enough effective rows)" in site.refuses(query)
+    cohort = load_cohort(study, "ward", site.folder / "rows.csv", datetime.now(UTC))
+    case = Case(Policy(), query, cohort)
+    risk = 1 / (1 + np.exp(-case.logits[0]))
+    # The weights that are in plain sight would pass.
+    assert min(kish(risk * (1 - risk)), kish(risk - case.rows[1])) > 100
+    assert kish(risk) < 5
 
     site.without("effective_rows")
     zero = site.sums(site.query(study, design, vector(design, 0.0)))

@@ -61,7 +61,7 @@ def fingerprint(cohort: Cohort, key: bytes) -> str:
     names = sorted(cohort.columns)
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=32, key=key[:64])
     for values in (*(cohort.columns[name] for name in names), cohort.events, cohort.test):
-        digest.update(memoryview(_plain(values)))
+        digest.update(_plain(values).data)
     return digest.hexdigest()
 
 
