@@ -105,7 +105,9 @@ def make_cohort(study: Study, rows: range) -> Cohort:
 
 def test_cohorts_are_frozen_and_kept_apart(folder: Path, study: Study) -> None:
     site = open_site(folder)
-    approve(site.approvals, study, "Ada", NOW)
+    for _ in range(2):  # before the first question they say nothing about changed rows
+        approve(site.approvals, study, "Ada", NOW)
+    site.charge(study.hash, "r1", "summary", "a", 1, (NOW + timedelta(minutes=1)).isoformat())
     site.freeze(make_cohort(study, range(100)), "r1", NOW)
     site.freeze(make_cohort(study, range(100)), "r1", NOW)
     with pytest.raises(DisclosureError, match="frozen cohort"):
@@ -113,7 +115,7 @@ def test_cohorts_are_frozen_and_kept_apart(folder: Path, study: Study) -> None:
     with pytest.raises(DisclosureError, match="differ from an earlier run's by fewer than 10"):
         site.freeze(make_cohort(study, range(101)), "r2", NOW)
     site.freeze(make_cohort(study, range(150)), "r3", NOW)
-    # A second approval lets the changed rows in, from then on.
+    # An approval after that lets the changed rows in, from then on.
     later = NOW + timedelta(days=1)
     approve(site.approvals, study, "Ada", later)
     site.freeze(make_cohort(study, range(101)), "r4", later + timedelta(hours=1))

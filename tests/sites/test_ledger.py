@@ -112,6 +112,14 @@ def test_a_related_study_is_one_that_reads_a_column_of_an_earlier_one(ledger: Le
     assert ledger.related("c", frozenset({"bmi", "age"})) == "a"
 
 
+def test_when_a_study_was_first_asked_about(ledger: Ledger) -> None:
+    assert ledger.first_asked("s") == ""
+    for question, time in (("b", NEXT), ("a", DAY), ("c", NEXT)):
+        charge(ledger, question, Limits(), time=time)
+    assert ledger.first_asked("s") == DAY
+    assert ledger.first_asked("t") == ""
+
+
 def test_a_run_is_bound_to_its_first_cohort(ledger: Ledger) -> None:
     assert ledger.freeze("r1", "s", "one")
     assert ledger.freeze("r1", "s", "one")
@@ -145,6 +153,7 @@ def test_a_damaged_ledger_is_an_error_from_every_method(ledger: Ledger, content:
         lambda: charge(ledger, "a", Limits()),
         lambda: ledger.refused("s", "r", "a", DAY),
         lambda: ledger.related("s", frozenset()),
+        lambda: ledger.first_asked("s"),
         lambda: ledger.freeze("r", "s", "c"),
         lambda: ledger.knows("c", ""),
         lambda: ledger.admit("s", "c", np.zeros(1, np.uint64), "", 10, DAY),

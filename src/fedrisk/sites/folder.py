@@ -172,9 +172,12 @@ class Site:
         return [entry.time for entry in entries if entry.study == study_hash]
 
     def _since(self, study_hash: str) -> str:
-        """Since when cohorts count: the newest approval after the first, which is a second look."""
-        times = self._approved(study_hash)
-        return max(times) if len(times) > 1 else ""
+        """Since when cohorts count: the newest approval after the study was first asked about.
+
+        An approval before that says yes to the study, and not yet to rows that changed.
+        """
+        first = self.ledger.first_asked(study_hash)
+        return max((t for t in self._approved(study_hash) if first and t > first), default="")
 
 
 def open_site(folder: Path) -> Site:

@@ -188,6 +188,14 @@ class Ledger:
             ).fetchall()
         return next((s for s, names in earlier if columns & set(json.loads(names))), "")
 
+    def first_asked(self, study: str) -> str:
+        """When the first question about a study was counted, ISO 8601; empty for none."""
+        with self._open() as connection:
+            (first,) = connection.execute(
+                "SELECT MIN(time) FROM questions WHERE study = ?", (study,)
+            ).fetchone()
+        return str(first or "")
+
     def freeze(self, run: str, study: str, cohort: str) -> bool:
         """Bind a run to its first message's cohort; whether this is still the cohort."""
         with self._open() as connection:
