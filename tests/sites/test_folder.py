@@ -123,6 +123,20 @@ def test_cohorts_are_frozen_and_kept_apart(folder: Path, study: Study) -> None:
         site.freeze(make_cohort(study, range(102)), "r5", later + timedelta(hours=2))
 
 
+def test_approvals_before_the_first_question_let_no_changed_rows_in(
+    folder: Path, make_study: Callable[..., Study]
+) -> None:
+    site, first, second = open_site(folder), make_study(), make_study(title="Another")
+    site.freeze(make_cohort(first, range(100)), "r1", NOW)
+    later = NOW + timedelta(days=1)
+    for _ in range(2):
+        approve(site.approvals, second, "Ada", later)
+    asked = later + timedelta(hours=1)
+    site.charge(second.hash, "r2", "summary", "a", 1, asked.isoformat())
+    with pytest.raises(DisclosureError, match="cohort difference"):
+        site.freeze(make_cohort(second, range(101)), "r2", asked)
+
+
 def test_without_these_rules_rows_may_change(folder: Path, study: Study) -> None:
     site = replace(open_site(folder), policy=Policy(frozen_cohort=False, cohort_difference=0))
     site.freeze(make_cohort(study, range(100)), "r1", NOW)

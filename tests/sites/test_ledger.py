@@ -86,21 +86,31 @@ import sys
 from pathlib import Path
 from fedrisk.sites.ledger import Ledger, Limits
 ledger, name = Ledger(Path(sys.argv[1])), sys.argv[2]
-given = [ledger.charge("s", "r", "newton", f"{name}-{place}", 1, "2026-01-01", Limits(all=25))
-         for place in range(20)]
+print("ready", flush=True)
+sys.stdin.readline()
+given = [ledger.charge("s", "r", "newton", name, 1, f"20{year}-01-01", Limits(all=1))
+         for year in range(20, 80)]
 print(given.count(""))
 """
 
 
 def test_processes_together_never_pass_the_limit(ledger: Ledger) -> None:
-    """Three real processes ask for sixty of twenty-five."""
+    """Three real processes race for the one vector of each of sixty days."""
     command = [sys.executable, "-c", _CHARGER, str(ledger.path)]
     running = [
-        subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in "abc"
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in "abc"
     ]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     answered = [int(process.communicate(timeout=60)[0]) for process in running]
-    assert sum(answered) == 25
-    assert ledger.spent()[0]["cost"] == 25
+    assert sum(answered) == 60
+    assert [day["cost"] for day in ledger.spent()] == [1] * 60
 
 
 def test_a_related_study_is_one_that_reads_a_column_of_an_earlier_one(ledger: Ledger) -> None:
