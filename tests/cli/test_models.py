@@ -16,9 +16,9 @@ from fedrisk.registry.promotion import Released
 from fedrisk.registry.versions import RegisteredVersion
 
 
-def _version(number, *aliases, auroc=0.8125):
+def _version(number, *aliases, auroc=0.8125, name="heart"):
     return RegisteredVersion(
-        name="heart",
+        name=name,
         version=str(number),
         run_id=f"run-{number}",
         mlflow_run="m",
@@ -54,10 +54,18 @@ def calls(monkeypatch):
     monkeypatch.setattr(promotion, "promote", promote)
     monkeypatch.setattr(promotion, "rollback", rollback)
     monkeypatch.setattr(store, "open_store", lambda home, settings: SimpleNamespace())
-    monkeypatch.setattr(versions, "model_name", lambda store, home, settings: "heart")
     found = [_version(2, "challenger", auroc=None), _version(1, "champion")]
-    monkeypatch.setattr(versions, "list_versions", lambda store, name: found)
+    monkeypatch.setattr(versions, "list_models", lambda store: {"heart": found})
     return seen
+
+
+@pytest.fixture
+def two(home, calls, monkeypatch):
+    """The registry holds two models; the home serves the second by name."""
+    models = {name: [_version(1, "champion", name=name)] for name in ("asthma", "heart")}
+    monkeypatch.setattr(versions, "list_models", lambda store: models)
+    monkeypatch.setattr(versions, "served_name", lambda home: "heart")
+    return home
 
 
 def _run(*arguments):
@@ -85,6 +93,34 @@ def test_models_prints_one_json_object(home, calls):
     assert document["versions"][0]["auroc"] is None
 
 
+def test_models_lists_every_model_and_says_which_serves(two, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    text = _run("models", "--home", two.root)
+    assert "asthma (not served by this home)" in text
+    assert "heart (served by this home)" in text
+    document = json.loads(_run("models", "--home", two.root, "--json"))
+    assert (document["name"], len(document["versions"])) == ("heart", 1)
+    assert [(m["name"], m["served"]) for m in document["models"]] == [
+        ("asthma", False),
+        ("heart", True),
+    ]
+
+
+def test_one_of_several_models_can_be_listed(two):
+    document = json.loads(_run("models", "--home", two.root, "--name", "asthma", "--json"))
+    assert document["name"] == document["versions"][0]["name"] == "asthma"
+    assert [m["name"] for m in document["models"]] == ["asthma"]
+
+
+def test_an_unknown_model_is_an_error(two, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["models", "--home", str(two.root), "--name", "zzz"])
+    assert caught.value.code == 8
+    told = capsys.readouterr().err
+    assert "the registry holds no model 'zzz'" in told
+    assert "models: asthma, heart" in told
+
+
 def test_promote_hands_on_version_name_and_reason(home, calls):
     text = _run("promote", "2", "--home", home.root, "--name", "other", "--reason", "better")
     assert text == "heart version 2 is the champion\n"
@@ -95,6 +131,15 @@ def test_rollback_prints_json(home, calls):
     document = json.loads(_run("rollback", "--home", home.root, "--json"))
     assert document == {"name": "heart", "version": "1", "alias": "champion"}
     assert calls == [("rollback", "", "", UTC)]
+
+
+def test_a_move_that_does_not_change_what_serves_says_so(home, calls, monkeypatch):
+    def rollback(home, settings, reason, now):
+        return Released("1", "champion", "heart", ("asthma", "3"))
+
+    monkeypatch.setattr(promotion, "rollback", rollback)
+    done = CliRunner().invoke(cli, ["rollback", "--home", str(home.root), "--name", "heart"])
+    assert "this home serves another model, asthma version 3" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["models"], ["promote", "1"], ["rollback"]])

@@ -8,6 +8,7 @@ import pytest
 
 from fedrisk.cli import main
 from fedrisk.home import Home
+from fedrisk.settings import Settings
 from tests.serving.conftest import ROW, store
 
 HEADER = "id,age,pm2.5,marker,sex,ward\n"
@@ -94,12 +95,18 @@ def test_another_version_comes_from_the_registry(score, home, monkeypatch, tmp_p
     other = store(Home(tmp_path / "other").prepare(), "2", seed=2)
     asked = []
 
-    def fetch(place: Home, settings: object, version: str) -> object:
-        asked.append((place, version))
+    def fetch(place: Home, settings: Settings, version: str | None) -> object:
+        asked.append((place, settings.registry_name, version))
         return other
 
     monkeypatch.setattr("fedrisk.registry.fetch.fetch_version", fetch)
     code, out, _, _ = score(HEADER + GOOD, "--version", "2", "--json")
     assert code == 0
-    assert asked == [(home, "2")]
+    assert asked == [(home, "", "2")]
     assert json.loads(out)["model"]["version"] == "2"
+    # Version 1 of this home's model is in the cache; that of another model is not.
+    for options in (("--name", "other", "--version", "1"), ("--name", "other")):
+        assert score(HEADER + GOOD, *options)[0] == 0
+    assert asked[1:] == [(home, "other", "1"), (home, "other", None)]
+    assert score(HEADER + GOOD, "--name", "clinic")[0] == 0
+    assert len(asked) == 3

@@ -10,7 +10,7 @@ from fedrisk.errors import ModelNotFoundError
 from fedrisk.home import Home
 from fedrisk.registry.cache import read_model
 from fedrisk.registry.fetch import fetch_version
-from fedrisk.registry.promotion import register_outcome
+from fedrisk.registry.promotion import promote, register_outcome
 from fedrisk.registry.record import record_training
 from fedrisk.settings import Settings
 
@@ -30,3 +30,22 @@ def test_a_version_is_fetched_and_the_champion_stays(tmp_path, make_result):
     with pytest.raises(ModelNotFoundError, match="no version '9'") as caught:
         fetch_version(home, SETTINGS, "9")
     assert caught.value.hint == "versions: 3, 2, 1"
+
+
+def test_another_model_than_the_one_that_serves_is_fetched_by_name(tmp_path, make_result):
+    home = Home(tmp_path / "home").prepare()
+    other = Settings(tracking_uri=None, registry_name="other")
+    record_training(make_result("run-1", 1), home, SETTINGS)
+    register_outcome(home, SETTINGS, "run-1", False, NOW)
+    record_training(make_result("run-2", 2), home, other)
+    register_outcome(home, other, "run-2", False, NOW)
+    assert fetch_version(home, other, "1").run_id == "run-2"
+    with pytest.raises(ModelNotFoundError, match="'other' has no champion") as caught:
+        fetch_version(home, other, None)
+    assert caught.value.hint.endswith("versions: 1")
+    promote(home, other, "1", "", NOW)
+    heart = Settings(tracking_uri=None, registry_name="heart")
+    assert fetch_version(home, heart, None).run_id == "run-1"
+    unknown = Settings(tracking_uri=None, registry_name="zzz")
+    with pytest.raises(ModelNotFoundError, match="no model 'zzz'"):
+        fetch_version(home, unknown, None)

@@ -29,6 +29,7 @@ from fedrisk.registry.versions import aliases_of, get_version, list_versions
 from fedrisk.settings import Settings
 
 SETTINGS = Settings(tracking_uri=None, registry_name="")
+OTHER = Settings(tracking_uri=None, registry_name="other")
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
@@ -196,7 +197,9 @@ def test_the_cache_follows_the_registry(home):
 def test_a_crash_between_alias_and_cache_is_healed(home, monkeypatch):
     _release(home, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(promotion, "_follow", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            promotion, "_follow", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             promote(home, SETTINGS, "2", "", NOW)
     assert read_model(home.champion).version == "1"
@@ -211,10 +214,74 @@ def test_a_second_study_does_not_take_over_the_home(home, make_result):
     record_training(make_result("else"), home, other)
     released = register_outcome(home, other, "else", False, NOW)
     assert (released.name, released.alias) == ("other", "challenger")
+    assert released.serving == ("heart", "1")
     assert read_model(home.champion).name == "heart"
     with pytest.raises(ModelNotFoundError):
         read_model(home.challenger)
     assert promote(home, SETTINGS, "2", "", NOW).name == "heart"
+
+
+@pytest.fixture
+def moved(home, make_result):
+    """The home served heart 1, and by promotion now serves version 1 of another model."""
+    _release(home, 1)
+    record_training(make_result("else"), home, OTHER)
+    register_outcome(home, OTHER, "else", False, NOW)
+    promote(home, OTHER, "1", "another question", NOW)
+    assert read_model(home.champion).name == "other"
+    return home
+
+
+def test_a_new_version_of_the_former_model_does_not_take_the_home_back(moved):
+    released = _release(moved, 2)
+    assert (released.name, released.alias) == ("heart", "challenger")
+    assert released.serving == ("other", "1")
+    assert _release(moved, 1).serving == ("other", "1")
+    assert read_model(moved.champion).name == "other"
+
+
+def test_rollback_over_a_change_of_model_says_how(moved):
+    with pytest.raises(ModelNotFoundError, match="another model, 'heart' version 1") as caught:
+        rollback(moved, SETTINGS, "worse", NOW)
+    assert f"fedrisk promote 1 --name heart --home {moved.root}" in caught.value.hint
+    assert read_model(moved.champion).name == "other"
+    promote(moved, Settings(tracking_uri=None, registry_name="heart"), "1", "back", NOW)
+    assert read_model(moved.champion).name == "heart"
+    with pytest.raises(ModelNotFoundError, match="another model, 'other' version 1"):
+        rollback(moved, SETTINGS, "worse", NOW)
+
+
+def test_rollback_within_a_model_that_took_the_home_over(moved, make_result):
+    record_training(make_result("else-2", 2), moved, OTHER)
+    register_outcome(moved, OTHER, "else-2", True, NOW)
+    assert rollback(moved, SETTINGS, "worse", NOW).version == "1"
+    assert read_model(moved.champion).run_id == "else"
+    with pytest.raises(ModelNotFoundError, match="another model, 'heart' version 1"):
+        rollback(moved, SETTINGS, "worse", NOW)
+
+
+def test_a_rollback_of_another_model_leaves_what_serves(moved):
+    heart = Settings(tracking_uri=None, registry_name="heart")
+    _release(moved, 2)
+    promote(moved, heart, "1", "", NOW)
+    promote(moved, heart, "2", "", NOW)
+    promote(moved, OTHER, "1", "", NOW)
+    released = rollback(moved, heart, "worse", NOW)
+    assert (released.version, released.serving) == ("1", ("other", "1"))
+    assert read_model(moved.champion).name == "other"
+
+
+def test_a_model_that_nobody_judged_is_no_champion_by_itself(home):
+    def release(number, promote):
+        run = f"run-{number}"
+        return register_outcome(home, SETTINGS, run, promote, NOW, evaluated=False).alias
+
+    assert release(1, promote=False) == "challenger"
+    assert _aliases(home) == {"challenger": "1"}
+    with pytest.raises(ModelNotFoundError):
+        read_model(home.champion)
+    assert _release(home, 2).alias == "champion"
+    assert release(3, promote=True) == "champion"
 
 
 def test_several_models_without_a_champion_must_be_named(home, make_result):

@@ -35,26 +35,52 @@ def _place(home: Path | None, name: str | None) -> tuple[Home, Settings]:
 @name_option
 @json_option
 def models(home: Path | None, name: str | None, as_json: bool) -> None:
-    """List the registered versions, the newest first."""
+    """List every registered model with its versions, the newest first."""
     from fedrisk.registry.store import open_store
-    from fedrisk.registry.versions import list_versions, model_name
+    from fedrisk.registry.versions import list_models, served_name
 
     place, settings = _place(home, name)
-    store = open_store(place, settings)
-    model = model_name(store, place, settings)
-    found = list_versions(store, model)
+    found = _wanted(list_models(open_store(place, settings)), settings.registry_name)
+    served = served_name(place)
     if as_json:
-        document = {"name": model, "versions": [each.document() for each in found]}
-        click.echo(json.dumps(document))
-    else:
-        _print_table(model, found)
+        click.echo(json.dumps(_document(found, served)))
+        return
+    for model, versions in found.items():
+        note = "served by this home" if model == served else "not served by this home"
+        _print_table(f"{model} ({note})" if len(found) > 1 else model, versions)
 
 
-def _print_table(name: str, versions: list[RegisteredVersion]) -> None:
+def _wanted(
+    found: dict[str, list[RegisteredVersion]], name: str
+) -> dict[str, list[RegisteredVersion]]:
+    from fedrisk.errors import ModelNotFoundError
+
+    if not found:
+        raise ModelNotFoundError(
+            "the registry holds no model", hint="`fedrisk train` registers the first"
+        )
+    if name and name not in found:
+        known = ", ".join(found)
+        raise ModelNotFoundError(f"the registry holds no model {name!r}", hint=f"models: {known}")
+    return {name: found[name]} if name else found
+
+
+def _document(found: dict[str, list[RegisteredVersion]], served: str | None) -> dict[str, Any]:
+    """All models; `name` and `versions` are of the one that serves, or of the only one."""
+    models = [
+        {"name": name, "served": name == served, "versions": [each.document() for each in versions]}
+        for name, versions in found.items()
+    ]
+    first = next((model for model in models if model["served"] or len(models) == 1), None)
+    shown = first or {"name": None, "versions": []}
+    return {"name": shown["name"], "versions": shown["versions"], "models": models}
+
+
+def _print_table(title: str, versions: list[RegisteredVersion]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=name, title_justify="left")
+    table = Table(title=title, title_justify="left")
     for head in ("version", "alias", "AUROC", "rows", "sites", "strategy", "created", "run"):
         table.add_column(head, justify="right" if head in ("AUROC", "rows", "sites") else "left")
     for each in versions:
@@ -116,3 +142,6 @@ def _print_released(released: Released, as_json: bool) -> None:
         click.echo(json.dumps(document))
     else:
         click.echo(f"{released.name} version {released.version} is the {released.alias}")
+    if released.serving is not None:
+        name, version = released.serving
+        click.echo(f"warning: this home serves another model, {name} version {version}", err=True)

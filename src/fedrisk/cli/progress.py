@@ -60,6 +60,10 @@ class Display:
         else:
             self._print(text)
 
+    def warn(self, text: str) -> None:
+        """Leave a warning standing."""
+        self._print(f"warning: {text}")
+
     def watch(self, record: RoundRecord) -> None:
         """Show a finished round."""
         loss = record.metrics.get("loss_per_row")

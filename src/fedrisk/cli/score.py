@@ -14,6 +14,7 @@ from fedrisk.home import Home
 
 if TYPE_CHECKING:
     from fedrisk.registry.cache import StoredModel
+    from fedrisk.settings import Settings
 
 
 @click.command()
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where the rows go with risk_score and risk_level; format by suffix.",
 )
+@click.option("--name", default=None, help="Another registered model than the one that serves.")
 @click.option("--version", "version", default=None, help="Another model version than the champion.")
 @click.option(
     "--on-error",
@@ -45,6 +47,7 @@ def score(
     home: Path | None,
     source: Path,
     target: Path,
+    name: str | None,
     version: str | None,
     on_error: str,
     as_json: bool,
@@ -56,8 +59,11 @@ def score(
     """
     from fedrisk.settings import read_settings
 
-    place = Home(home or read_settings().home).existing()
-    stored = _model(place, version)
+    settings = read_settings()
+    if name is not None:
+        settings = settings.model_copy(update={"registry_name": name})
+    place = Home(home or settings.home).existing()
+    stored = _model(place, settings, version)
     from fedrisk.serving.files import score_file
     from fedrisk.serving.scoring import Scorer
 
@@ -83,22 +89,19 @@ def score(
         )
 
 
-def _model(home: Home, version: str | None) -> StoredModel:
-    """The champion, or another version: from the cache where it is there, else the registry."""
+def _model(home: Home, settings: Settings, version: str | None) -> StoredModel:
+    """A model from the cache where it is there, else from the registry."""
     from fedrisk.registry.cache import generation, read_model
 
-    if version is None:
+    name = settings.registry_name
+    if version is None and not name:
         return read_model(home.champion)
-    for folder in (home.champion, home.challenger):
+    folders = (home.champion,) if version is None else (home.champion, home.challenger)
+    for folder in folders:
         if generation(folder) is not None:
             stored = read_model(folder)
-            if stored.version == version:
+            if version in (None, stored.version) and name in ("", stored.name):
                 return stored
-    return _fetch(home, version)
-
-
-def _fetch(home: Home, version: str) -> StoredModel:
     from fedrisk.registry.fetch import fetch_version
-    from fedrisk.settings import read_settings
 
-    return fetch_version(home, read_settings(), version)
+    return fetch_version(home, settings, version)

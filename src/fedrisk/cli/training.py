@@ -18,6 +18,7 @@ from fedrisk.study.training import TrainingRequest, TrainingResult
 if TYPE_CHECKING:
     from fedrisk.cli.progress import Display
     from fedrisk.federation.engines.deployed import DeployedEngine
+    from fedrisk.registry.promotion import Released
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,15 @@ class Trained:
         ``champion`` or ``challenger``.
     seconds : float
         From the command to the released model.
+    warnings : tuple of str
+        Of the release; the run's own are in ``result``.
     """
 
     result: TrainingResult
     version: str
     alias: str
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """What ``fedrisk train --json`` prints."""
@@ -56,7 +60,7 @@ class Trained:
             "dropped": [dropout.model_dump(mode="json") for dropout in result.dropouts],
             "metrics": result.metrics,
             "per_site": result.per_site,
-            "warnings": list(result.warnings),
+            "warnings": [*result.warnings, *self.warnings],
         }
 
 
@@ -135,7 +139,8 @@ def check_rows(study: Study, sites: Mapping[str, Path], as_of: datetime) -> None
         try:
             load_cohort(study, site, path, as_of)
         except DataError as error:
-            messages.append(f"site {site!r}: {error.message}")
+            named = error.message.startswith(f"site {site!r}")
+            messages.append(error.message if named else f"site {site!r}: {error.message}")
             violations += error.violations
             total += error.total
     if messages:
@@ -258,14 +263,38 @@ def _release(
         display.say("registering the model")
         from fedrisk.registry.promotion import register_outcome
 
+        text = (home.run(request.run_id) / "result.json").read_text(encoding="utf-8")
+        result = TrainingResult.model_validate_json(text)
+        judged = result.metrics.get("brier") is not None
         now = datetime.now(UTC)
-        released = register_outcome(home, settings, request.run_id, promote=promote, now=now)
+        released = register_outcome(
+            home, settings, request.run_id, promote=promote, now=now, evaluated=judged
+        )
+        warnings = release_warnings(released, home, evaluated=judged)
+        for warning in warnings:
+            display.warn(warning)
     if released.version != str(outcome["version"]):
         raise FedriskError(f"run {request.run_id} was recorded twice")
-    text = (home.run(request.run_id) / "result.json").read_text(encoding="utf-8")
-    result = TrainingResult.model_validate_json(text)
     seconds = (datetime.now(UTC) - started).total_seconds()
-    return Trained(result, released.version, released.alias, seconds)
+    return Trained(result, released.version, released.alias, seconds, warnings)
+
+
+def release_warnings(released: Released, home: Home, *, evaluated: bool) -> tuple[str, ...]:
+    """Tell whoever goes on with the home if another model serves, or nobody judged this one."""
+    from fedrisk.registry.promotion import promotion_command
+
+    name, version = released.name, released.version
+    found = [] if evaluated else ["nothing was evaluated: no test row judged this model"]
+    command = promotion_command(home, name, version)
+    if released.serving is not None:
+        found.append(
+            f"this home goes on serving {' version '.join(released.serving)}; {name} version "
+            f"{version} is {released.alias} of its own name, and neither scores nor serves "
+            f"here until: {command}"
+        )
+    elif not evaluated and released.alias == "challenger":
+        found.append(f"{name} version {version} is no champion by itself; to make it: {command}")
+    return tuple(found)
 
 
 def _simulate(

@@ -5,21 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fedrisk.errors import ModelNotFoundError
 from fedrisk.home import Home
 from fedrisk.registry.cache import CHECKS, MODEL, REFERENCE, StoredModel, write_model
-from fedrisk.registry.store import open_store
+from fedrisk.registry.store import Store, open_store
 from fedrisk.registry.verification import verify
-from fedrisk.registry.versions import get_version, model_name
+from fedrisk.registry.versions import aliases_of, get_version, list_versions, model_name
 from fedrisk.settings import Settings
 
 
-def fetch_version(home: Home, settings: Settings, version: str) -> StoredModel:
+def fetch_version(home: Home, settings: Settings, version: str | None) -> StoredModel:
     """Fetch any version, with the tests that a champion passes.
+
+    Parameters
+    ----------
+    home, settings
+        Which model is meant: the one that settings name, else the one that the home serves.
+    version : str or None
+        None is the model's champion.
 
     Raises
     ------
     ModelNotFoundError
-        When there is no such version; it names those that there are.
+        When there is no such version, or no champion; it names the versions that there are.
     ModelFileError
         When the version fails its verification.
     RegistryError
@@ -27,7 +35,8 @@ def fetch_version(home: Home, settings: Settings, version: str) -> StoredModel:
     """
     store = open_store(home, settings)
     with store.errors(), TemporaryDirectory(prefix="fedrisk-") as temporary:
-        found = get_version(store, model_name(store, home, settings), version)
+        name = model_name(store, home, settings)
+        found = get_version(store, name, version or _champion(store, name))
         documents = verify(store, found).documents
         return write_model(
             Path(temporary) / "version",
@@ -38,3 +47,17 @@ def fetch_version(home: Home, settings: Settings, version: str) -> StoredModel:
             version=found.version,
             run_id=found.run_id,
         )
+
+
+def _champion(store: Store, name: str) -> str:
+    known = ", ".join(each.version for each in list_versions(store, name))
+    if not known:
+        raise ModelNotFoundError(
+            f"the registry holds no model {name!r}", hint="`fedrisk models` lists them"
+        )
+    champion = aliases_of(store, name).get("champion")
+    if champion is None:
+        raise ModelNotFoundError(
+            f"model {name!r} has no champion", hint=f"choose by --version; versions: {known}"
+        )
+    return champion

@@ -9,6 +9,7 @@ file lock; across machines, one coordinator is the only one that calls this modu
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from fedrisk.registry.store import Store, open_store
 from fedrisk.registry.verification import Verified, verify
 from fedrisk.registry.versions import (
     MOVE,
+    RegisteredVersion,
     aliases_of,
     find_run,
     get_version,
@@ -54,11 +56,14 @@ class Released:
         The alias that points to it now.
     name : str
         The registered model.
+    serving : tuple of name and version, optional
+        The model that the home serves, where it is another one.
     """
 
     version: str
     alias: Literal["champion", "challenger"]
     name: str
+    serving: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,28 @@ class Refreshed:
     changed: bool
 
 
+def promotion_command(home: Home, name: str, version: str) -> str:
+    """What a person types to let a home serve a version.
+
+    >>> promotion_command(Home(Path("my home")), "heart", "2")
+    "fedrisk promote 2 --name heart --home 'my home'"
+    """
+    return shlex.join(["fedrisk", "promote", version, "--name", name, "--home", str(home.root)])
+
+
 def register_outcome(
-    home: Home, settings: Settings, run_id: str, promote: bool, now: datetime
+    home: Home,
+    settings: Settings,
+    run_id: str,
+    promote: bool,
+    now: datetime,
+    *,
+    evaluated: bool = True,
 ) -> Released:
     """Give the version of a finished run its alias: champion if it is the first, else challenger.
+
+    A home serves one model. A version of another one is a challenger of its own name, and the
+    caches stay as they are.
 
     Parameters
     ----------
@@ -85,6 +108,8 @@ def register_outcome(
         Make it champion although there is one.
     now : datetime
         Time of the move, with a time zone.
+    evaluated : bool
+        Whether any test row judged the model; if none did, it is champion only when asked for.
 
     Raises
     ------
@@ -102,17 +127,19 @@ def register_outcome(
             raise ModelNotFoundError(
                 f"run {run_id!r} registered no model", hint="see the run's log for its error"
             )
-        first = not _has_champion(store, home, found.name)
-        alias: Literal["champion", "challenger"] = CHAMPION if promote or first else CHALLENGER
-        if CHAMPION in found.aliases:
-            alias = CHAMPION  # asked again about a run that was released already
+        served = _served_instead(home, found.name)
+        first = served is None and CHAMPION not in aliases_of(store, found.name)
+        if promote:
+            _promote(store, home, found, "promoted when trained", now)
+            return Released(found.version, CHAMPION, found.name)
+        # Asked again about a run that was released already, its version may be champion.
+        chosen = (first and evaluated) or CHAMPION in found.aliases
+        alias: Literal["champion", "challenger"] = CHAMPION if chosen else CHALLENGER
         if alias not in found.aliases:
-            verified = verify(store, found)
-            reason = "promoted when trained" if promote else "first version" if first else "trained"
-            move = _make_champion if alias == CHAMPION else _make_challenger
-            move(store, verified, reason, now)
-        _follow(store, home, found.name)
-        return Released(found.version, alias, found.name)
+            move = _make_champion if chosen else _make_challenger
+            move(store, verify(store, found), "first version" if chosen else "trained", now)
+        _follow(store, home, found.name, take=False)
+        return Released(found.version, alias, found.name, served)
 
 
 def promote(home: Home, settings: Settings, version: str, reason: str, now: datetime) -> Released:
@@ -139,19 +166,20 @@ def promote(home: Home, settings: Settings, version: str, reason: str, now: date
     store = open_store(home, settings)
     with store.writing():
         found = get_version(store, model_name(store, home, settings), version)
-        if CHAMPION not in found.aliases:
-            _make_champion(store, verify(store, found), reason, now)
-        _follow(store, home, found.name)
+        _promote(store, home, found, reason, now)
         return Released(found.version, CHAMPION, found.name)
 
 
 def rollback(home: Home, settings: Settings, reason: str, now: datetime) -> Released:
     """Return to the champion before this one; again, to the one before that.
 
+    The way leads through the champions of one model. Where the home served another model before,
+    the error says which, and how to return to it.
+
     Raises
     ------
     ModelNotFoundError
-        When there was no champion before.
+        When there was no champion before, or it was of another model.
     ModelFileError
         When the earlier champion fails its verification; the aliases stay as they were.
     RegistryError
@@ -161,16 +189,13 @@ def rollback(home: Home, settings: Settings, reason: str, now: datetime) -> Rele
     with store.writing():
         name = model_name(store, home, settings)
         past = _champions(store, name)
-        if len(past) < 2:
-            raise ModelNotFoundError(
-                f"model {name!r} had no champion before this one",
-                hint="`fedrisk promote VERSION` chooses any version",
-            )
+        _check_return(store, home, name, past)
         verified = verify(store, get_version(store, name, past[-2]))
         _set(store, verified, CHAMPION, reason, now, action="rollback")
         _point_previous(store, name, past[:-1])
-        _follow(store, home, name)
-        return Released(verified.version.version, CHAMPION, name)
+        _follow(store, home, name, take=False)
+        served = _served_instead(home, name)
+        return Released(verified.version.version, CHAMPION, name, served)
 
 
 def refresh_cache(home: Home, settings: Settings) -> Refreshed:
@@ -189,7 +214,8 @@ def refresh_cache(home: Home, settings: Settings) -> Refreshed:
     """
     store = open_store(home, settings)
     with store.writing():
-        return _follow(store, home, model_name(store, home, settings))
+        named = bool(settings.registry_name)
+        return _follow(store, home, model_name(store, home, settings), take=named)
 
 
 def champions(moves: Iterable[Mapping[str, Any]], current: str | None) -> list[str]:
@@ -229,22 +255,52 @@ def _champions(store: Store, name: str) -> list[str]:
     return champions(moves, aliases_of(store, name).get(CHAMPION))
 
 
-def _has_champion(store: Store, home: Home, name: str) -> bool:
-    """Whether the model has a champion, or the home serves another model already."""
-    if CHAMPION in aliases_of(store, name):
-        return True
-    return _serves_another(home, name)
+def _check_return(store: Store, home: Home, name: str, past: list[str]) -> None:
+    """Raise where no earlier champion of the same model is the one to return to."""
+    moves = [move for each in list_versions(store, name) for move in each.moves]
+    led = [m for m in moves if (m["alias"], m["action"]) == (CHAMPION, "set")]
+    led = sorted((m for m in led if [m["version"]] == past[-1:]), key=lambda m: int(m["number"]))
+    before = led[-1].get("instead_of") if led else None
+    if before is not None:
+        raise ModelNotFoundError(
+            f"before version {past[-1]} of {name!r} this home served another model, "
+            f"{before['name']!r} version {before['version']}",
+            hint=f"`{promotion_command(home, before['name'], before['version'])}` returns to it",
+        )
+    if len(past) < 2:
+        raise ModelNotFoundError(
+            f"model {name!r} had no champion before this one",
+            hint="`fedrisk promote VERSION` chooses any version",
+        )
 
 
-def _serves_another(home: Home, name: str) -> bool:
+def _served_instead(home: Home, name: str) -> tuple[str, str] | None:
+    """Name and version of the model that the home serves, where it is not this one."""
     cached = _cached(home.champion)
-    return cached is not None and cached.name != name
+    return None if cached is None or cached.name == name else (cached.name, cached.version)
 
 
-def _make_champion(store: Store, verified: Verified, reason: str, now: datetime) -> None:
+def _promote(
+    store: Store, home: Home, found: RegisteredVersion, reason: str, now: datetime
+) -> None:
+    served = _served_instead(home, found.name)
+    if CHAMPION not in found.aliases or served is not None:
+        _make_champion(store, verify(store, found), reason, now, served)
+    _follow(store, home, found.name, take=True)
+
+
+def _make_champion(
+    store: Store,
+    verified: Verified,
+    reason: str,
+    now: datetime,
+    served: tuple[str, str] | None = None,
+) -> None:
     name, version = verified.version.name, verified.version.version
     past = _champions(store, name)
-    _set(store, verified, CHAMPION, reason, now)
+    if past[-1:] == [version]:
+        past = past[:-1]  # champion of its name already, and now of the home
+    _set(store, verified, CHAMPION, reason, now, served=served)
     if aliases_of(store, name).get(CHALLENGER) == version:
         store.client.delete_registered_model_alias(name, CHALLENGER)
     _point_previous(store, name, [*past, version])
@@ -263,9 +319,18 @@ def _point_previous(store: Store, name: str, past: list[str]) -> None:
 
 
 def _set(
-    store: Store, verified: Verified, alias: str, reason: str, now: datetime, action: str = "set"
+    store: Store,
+    verified: Verified,
+    alias: str,
+    reason: str,
+    now: datetime,
+    action: str = "set",
+    served: tuple[str, str] | None = None,
 ) -> None:
-    """Move an alias, then write the move down on its version."""
+    """Move an alias, then write the move down on its version.
+
+    ``served`` is the other model whose place in a home this one takes.
+    """
     name, version = verified.version.name, verified.version.version
     moves = [move for each in list_versions(store, name) for move in each.moves]
     number = 1 + max((int(move["number"]) for move in moves), default=0)
@@ -278,14 +343,17 @@ def _set(
         "from": aliases_of(store, name).get(alias),
         "reason": reason,
     }
+    if served is not None:
+        move["instead_of"] = {"name": served[0], "version": served[1]}
     store.client.set_registered_model_alias(name, alias, version)
     store.client.set_model_version_tag(name, version, f"{MOVE}{number:06d}", json.dumps(move))
 
 
-def _follow(store: Store, home: Home, name: str) -> Refreshed:
+def _follow(store: Store, home: Home, name: str, *, take: bool) -> Refreshed:
+    """Let the caches follow a model; another one that serves makes place only to ``take``."""
     aliases = aliases_of(store, name)
-    if CHAMPION not in aliases and _serves_another(home, name):
-        return Refreshed(None, None, changed=False)  # the caches belong to the model that serves
+    if not (take and CHAMPION in aliases) and _served_instead(home, name) is not None:
+        return Refreshed(None, None, changed=False)
     places = {CHAMPION: home.champion, CHALLENGER: home.challenger}
     changed = [_follow_one(store, name, aliases.get(a), place) for a, place in places.items()]
     return Refreshed(aliases.get(CHAMPION), aliases.get(CHALLENGER), any(changed))

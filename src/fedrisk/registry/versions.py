@@ -86,6 +86,14 @@ def list_versions(store: Store, name: str) -> list[RegisteredVersion]:
     return sorted(found, key=lambda each: -int(each.version))
 
 
+def list_models(store: Store) -> dict[str, list[RegisteredVersion]]:
+    """Every model that fedrisk registered, by name, its versions the newest first."""
+    models: dict[str, list[RegisteredVersion]] = {}
+    for each in sorted(_search(store, ""), key=lambda each: (each.name, -int(each.version))):
+        models.setdefault(each.name, []).append(each)
+    return models
+
+
 def get_version(store: Store, name: str, version: str) -> RegisteredVersion:
     """One version of a model.
 
@@ -119,9 +127,10 @@ def model_name(store: Store, home: Home, settings: Settings) -> str:
     """
     if settings.registry_name:
         return settings.registry_name
-    with suppress(ModelNotFoundError, ModelFileError):
-        return read_model(home.champion).name
-    names = sorted({each.name for each in _search(store, "")})
+    served = served_name(home)
+    if served is not None:
+        return served
+    names = sorted(list_models(store))
     if len(names) > 1:
         raise RegistryError(
             f"the registry holds several models: {', '.join(names)}",
@@ -132,6 +141,13 @@ def model_name(store: Store, home: Home, settings: Settings) -> str:
             "the registry holds no model", hint="`fedrisk train` registers the first"
         )
     return names[0]
+
+
+def served_name(home: Home) -> str | None:
+    """The registered model that a home serves, by its cache; None where it serves none."""
+    with suppress(ModelNotFoundError, ModelFileError):
+        return read_model(home.champion).name
+    return None
 
 
 def _search(store: Store, condition: str) -> list[RegisteredVersion]:
