@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fedrisk.errors import ModelFileError
 from fedrisk.models.checks import columns_from_rows, make_checks
-from fedrisk.serving.scoring import LEVELS, Scorer, sigmoid
+from fedrisk.serving.explaining import sigmoid
+from fedrisk.serving.scoring import LEVELS, Scorer
 
 from .conftest import ROW, STUDY, fit
 

@@ -12,10 +12,12 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fedrisk import __version__
 from fedrisk.home import Home
 from fedrisk.serving import describe
+from fedrisk.serving.capture import Capture
 from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.metrics import ServingMetrics
@@ -30,11 +32,29 @@ _READABLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 class RiskAPI(FastAPI):
-    """An application whose OpenAPI document follows the model that serves."""
+    """An application whose OpenAPI document follows the model that serves.
+
+    Attributes
+    ----------
+    champion : Champion
+    direct : dict of path to ASGI application
+        What answers a POST to a path before FastAPI's middleware and routing: they cost several
+        times the work of a prediction. The same paths are routes too, for every other method.
+    """
 
     def __init__(self, champion: Champion, **settings: Any) -> None:
         super().__init__(**settings)
         self.champion = champion
+        self.direct: dict[str, ASGIApp] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's start and end."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            application = self.direct.get(scope["path"])
+            if application is not None:
+                await application(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """The document, with the served study's features."""
@@ -48,6 +68,7 @@ def create_app(
     limits: Limits = NO_LIMITS,
     watch_seconds: float = WATCH_SECONDS,
     clock: Clock = now,
+    capture: Capture | None = None,
 ) -> FastAPI:
     """Build the application over a home's model cache.
 
@@ -63,18 +84,27 @@ def create_app(
         Seconds between two looks at the cache.
     clock : callable
         The time, with its zone.
+    capture : Capture, optional
+        Counts what is asked and answered; without it nothing is counted.
     """
     metrics = ServingMetrics(registry if registry is not None else CollectorRegistry())
     champion = Champion(home.champion, limits.batch_rows, clock, metrics.model_changed)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if capture is not None:
+            capture.resume()
         await asyncio.to_thread(champion.refresh)
-        watching = asyncio.create_task(champion.watch(watch_seconds))
+        tasks = [asyncio.create_task(champion.watch(watch_seconds))]
+        if capture is not None:
+            tasks.append(asyncio.create_task(capture.run(watch_seconds)))
         yield
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if capture is not None:
+            await asyncio.to_thread(capture.stop)
 
     app = RiskAPI(
         champion,
@@ -86,10 +116,12 @@ def create_app(
     )
     app.add_middleware(Envelope, failed=metrics.failed)
     app.add_exception_handler(HTTPException, _http_error)
-    app.router.routes += [
-        Route(PREDICT, Predict(champion, metrics, limits), methods=["POST"]),
-        Route(BATCH, PredictBatch(champion, metrics, limits), methods=["POST"]),
-    ]
+    for path, endpoint in (
+        (PREDICT, Predict(champion, metrics, limits, capture)),
+        (BATCH, PredictBatch(champion, metrics, limits, capture)),
+    ):
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+        app.direct[path] = Envelope(endpoint, failed=metrics.failed)
     _add_operations(app, champion, metrics)
     add_documentation(app)
     return app

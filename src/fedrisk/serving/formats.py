@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from fedrisk.errors import UsageError
+from fedrisk.serving.explaining import Explanation
 from fedrisk.serving.request import RequestValidator, Row
-from fedrisk.serving.scoring import Explanation
 from fedrisk.study import CategoryFeature, Study
 from fedrisk.study.values import LevelReader, number_or_text
 

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from fedrisk.errors import UsageError
 from fedrisk.models.checks import columns_from_rows
+from fedrisk.serving.capture import Capture
 from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.formats import ScoredBatch, batch_format, is_json
 from fedrisk.serving.metrics import ServingMetrics
@@ -61,9 +62,16 @@ def wants_explanation(scope: Scope) -> bool:
 class Predict:
     """``POST /predict``: one row as a JSON object."""
 
-    def __init__(self, champion: Champion, metrics: ServingMetrics, limits: Limits) -> None:
+    def __init__(
+        self,
+        champion: Champion,
+        metrics: ServingMetrics,
+        limits: Limits,
+        capture: Capture | None = None,
+    ) -> None:
         self.champion = champion
         self.metrics = metrics
+        self.capture = capture
         self.limit = limits.row_bytes
         self._latency = metrics.latency(PREDICT)
 
@@ -92,8 +100,10 @@ class Predict:
             "request_id": request_id,
         }
         if explain:
-            document |= scorer.explain([row])[0].document()
+            document |= scorer.explainer.explain(row).document()
         self.metrics.predicted(PREDICT, level, served.stored.version)
+        if self.capture is not None:
+            self.capture.count_row(served.stored, row, risk)
         for warning in warnings:
             self.metrics.implausible(warning["field"])
         return orjson.dumps(document)
@@ -102,9 +112,16 @@ class Predict:
 class PredictBatch:
     """``POST /predict/batch``: many rows as JSON, one JSON object a line, or CSV."""
 
-    def __init__(self, champion: Champion, metrics: ServingMetrics, limits: Limits) -> None:
+    def __init__(
+        self,
+        champion: Champion,
+        metrics: ServingMetrics,
+        limits: Limits,
+        capture: Capture | None = None,
+    ) -> None:
         self.champion = champion
         self.metrics = metrics
+        self.capture = capture
         self.limit = limits.batch_bytes
         self._latency = metrics.latency(BATCH)
 
@@ -126,7 +143,10 @@ class PredictBatch:
     ) -> ScoredBatch:
         """Score rows in arrays and count them."""
         scorer = served.scorer
-        risks = scorer.risks(columns_from_rows(scorer.study, rows))
+        columns = columns_from_rows(scorer.study, rows)
+        risks = scorer.risks(columns)
+        if self.capture is not None:
+            self.capture.count_columns(served.stored, columns, risks)
         levels = [LEVELS[code] for code in scorer.level_codes(risks)]
         warnings = [scorer.warnings(row) for row in rows]
         for level in LEVELS:

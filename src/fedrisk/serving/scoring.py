@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import exp
 from typing import Any
 
 import numpy as np
@@ -12,51 +10,13 @@ import numpy as np
 from fedrisk.errors import ModelFileError
 from fedrisk.models.checks import TOLERANCE, columns_from_rows
 from fedrisk.models.logistic import CategoryTerm, LogisticModel, NumberTerm, expit
+from fedrisk.serving.explaining import Explanation, RowExplainer, sigmoid
 from fedrisk.study import NumberFeature, Study
 from fedrisk.study.records import Columns, FloatArray
 
 LEVELS = ("low", "medium", "high")
 #: Contribution of one feature's value, in log-odds; the value is as `request` leaves it.
 Effect = Callable[[Any], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a row has its score.
-
-    Attributes
-    ----------
-    interval : (float, float)
-        95 % credible interval of the risk, each between 0 and 1.
-    intercept : float
-        Log-odds of a person with average values.
-    contributions : dict
-        Log-odds that each feature adds; with the intercept they sum to the score's log-odds.
-    """
-
-    interval: tuple[float, float]
-    intercept: float
-    contributions: dict[str, float]
-
-    def document(self) -> dict[str, Any]:
-        """The explanation as JSON values."""
-        return {
-            "interval": list(self.interval),
-            "intercept": self.intercept,
-            "contributions": self.contributions,
-        }
-
-
-def sigmoid(logit: float) -> float:
-    """Logistic function of one number, without overflow.
-
-    >>> sigmoid(0.0), sigmoid(-800.0), sigmoid(800.0)
-    (0.5, 0.0, 1.0)
-    """
-    if logit >= 0:
-        return 1.0 / (1.0 + exp(-logit))
-    small = exp(logit)
-    return small / (1.0 + small)
 
 
 def usual_text(feature: NumberFeature) -> str:
@@ -96,6 +56,7 @@ class Scorer:
             for f, t in pairs
             if isinstance(t, CategoryTerm) and not isinstance(f, NumberFeature)
         ]
+        self.explainer = RowExplainer(model)
         self._plausible = [
             (f.name, *f.plausible, usual_text(f)) for f in model.study.numbers if f.plausible
         ]

@@ -1,0 +1,146 @@
+"""Closed windows in a database: SQLite in the home, or PostgreSQL where an address is given.
+
+A window is stored under its own id, so that storing it again, after a doubt whether the first
+attempt went through, counts it once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.exc import SQLAlchemyError
+
+from fedrisk.errors import HomeError
+from fedrisk.profiles.profile import Profile, Window
+
+_METADATA = sql.MetaData()
+WINDOWS = sql.Table(
+    "windows",
+    _METADATA,
+    sql.Column("id", sql.String(64), primary_key=True),
+    sql.Column("model", sql.String(200), nullable=False),
+    sql.Column("version", sql.String(64), nullable=False),
+    sql.Column("study", sql.String(64), nullable=False),
+    sql.Column("source", sql.String(200), nullable=False),
+    # ISO 8601 in UTC: sorts as it is, and reads the same in every database.
+    sql.Column("start", sql.String(40), nullable=False),
+    sql.Column("end", sql.String(40), nullable=False, index=True),
+    sql.Column("rows", sql.Float, nullable=False),
+    sql.Column("profile", sql.Text, nullable=False),
+)
+#: Seconds to wait for another writer of a SQLite file.
+BUSY_SECONDS = 10
+
+
+def database_url(given: str | None, file: Path) -> str:
+    """The address given, or that of the home's own file."""
+    return given if given else f"sqlite:///{file}"
+
+
+class WindowStore:
+    """Windows in one database.
+
+    Parameters
+    ----------
+    url : str
+        As SQLAlchemy reads it.
+
+    Raises
+    ------
+    HomeError
+        From every method, when the database is away or cannot be written to.
+    """
+
+    def __init__(self, url: str) -> None:
+        place = sql.make_url(url)
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if place.get_backend_name() == "sqlite":
+            options["connect_args"] = {"timeout": BUSY_SECONDS}
+        self._engine = sql.create_engine(place, **options)
+        self._made = False
+
+    def add(self, windows: Sequence[Window]) -> int:
+        """Store windows that are not stored yet; how many that were."""
+        if not windows:
+            return 0
+        with self._told("written") as connection:
+            identifiers = [window.id for window in windows]
+            known = sql.select(WINDOWS.c.id).where(WINDOWS.c.id.in_(identifiers))
+            stored = set(connection.scalars(known))
+            fresh = [_row(window) for window in windows if window.id not in stored]
+            if fresh:
+                connection.execute(WINDOWS.insert(), fresh)
+            return len(fresh)
+
+    def between(self, model: str, start: datetime, end: datetime) -> list[Window]:
+        """Windows of a model that end after ``start`` and not after ``end``, oldest first."""
+        columns = WINDOWS.c
+        query = (
+            sql.select(WINDOWS)
+            .where(columns.model == model, columns.end > _text(start), columns.end <= _text(end))
+            .order_by(columns.end, columns.id)
+        )
+        with self._told("read") as connection:
+            return [_window(row._mapping) for row in connection.execute(query)]  # noqa: SLF001 SQLAlchemy's public name
+
+    def forget_before(self, time: datetime) -> int:
+        """Delete windows that ended before a time; how many."""
+        with self._told("written") as connection:
+            done = connection.execute(WINDOWS.delete().where(WINDOWS.c.end < _text(time)))
+            return int(done.rowcount)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[sql.Connection]:
+        try:
+            if not self._made:
+                _METADATA.create_all(self._engine)
+                self._made = True
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            place = self._engine.url.render_as_string(hide_password=True)
+            raise HomeError(
+                f"monitoring windows cannot be {what} at {place}: {reason}",
+                hint="the database must be reachable and have room",
+            ) from None
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _row(window: Window) -> dict[str, Any]:
+    return {
+        "id": window.id,
+        "model": window.model,
+        "version": window.version,
+        "study": window.profile.study,
+        "source": window.source,
+        "start": _text(window.start),
+        "end": _text(window.end),
+        "rows": window.profile.rows,
+        "profile": json.dumps(window.profile.document()),
+    }
+
+
+def _window(row: Any) -> Window:
+    return Window(
+        id=row["id"],
+        model=row["model"],
+        version=row["version"],
+        source=row["source"],
+        start=datetime.fromisoformat(row["start"]),
+        end=datetime.fromisoformat(row["end"]),
+        profile=Profile.from_document(json.loads(row["profile"])),
+    )

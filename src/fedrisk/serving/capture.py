@@ -1,0 +1,246 @@
+"""Counts what is asked and answered, by model version and window of time, without keeping people.
+
+A window is closed when its time is over and at least ``least`` rows were counted; a smaller one
+goes on until there are, and so does one whose time ends while the store is away. Only closed
+windows leave the process, to the store of windows. What is not closed at a graceful stop waits in a
+file of its own and is taken up at the next start, so nothing is lost and nothing small is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fedrisk.errors import FedriskError
+from fedrisk.profiles import Profile, Window
+from fedrisk.profiles.counting import RowCounter, profile_columns
+from fedrisk.registry.cache import StoredModel
+from fedrisk.study import Study, parse_study
+from fedrisk.study.records import Columns, FloatArray
+
+_log = logging.getLogger("fedrisk.serving")
+
+#: Stores windows, those that it has already once; raises FedriskError where it cannot.
+Sink = Callable[[list[Window]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRules:
+    """How windows are cut.
+
+    Attributes
+    ----------
+    length : timedelta
+        Of a window; windows begin at multiples of it since midnight UTC.
+    least : int
+        Rows in a window that may leave.
+    """
+
+    length: timedelta = timedelta(minutes=15)
+    least: int = 50
+
+
+@dataclass
+class OpenWindow:
+    """A window that is being counted, of one model version."""
+
+    study: Study
+    model: str
+    version: str
+    start: datetime
+    due: datetime
+    counter: RowCounter
+    carried: Profile
+
+    def profile(self) -> Profile:
+        """Everything counted so far."""
+        return self.carried + self.counter.profile()
+
+    @property
+    def rows(self) -> float:
+        return self.carried.rows + self.counter.rows
+
+
+@dataclass
+class Capture:
+    """Counts rows and hands closed windows on.
+
+    Parameters
+    ----------
+    source : str
+        This replica's name in every window.
+    sink : callable
+    clock : callable
+        The time, with its zone.
+    rules : CaptureRules
+    waiting_file : Path, optional
+        Where small windows wait for the next start.
+    """
+
+    source: str
+    sink: Sink
+    clock: Callable[[], datetime]
+    rules: CaptureRules = CaptureRules()
+    waiting_file: Path | None = None
+    closed: list[Window] = field(default_factory=list)
+    #: Why the store did not take the closed windows; empty where it did.
+    fault: str = ""
+    _open: dict[str, OpenWindow] = field(default_factory=dict)
+    _current: OpenWindow | None = None
+    _stored: StoredModel | None = None
+
+    def count_row(self, stored: StoredModel, row: Mapping[str, Any], risk: float) -> None:
+        """Count a row that this model has scored."""
+        self._window(stored).counter.add(row, risk)
+
+    def count_columns(self, stored: StoredModel, columns: Columns, risks: FloatArray) -> None:
+        """Count rows in arrays that this model has scored."""
+        window = self._window(stored)
+        window.carried = window.carried + profile_columns(window.study, columns, risks)
+
+    def _window(self, stored: StoredModel) -> OpenWindow:
+        if stored is not self._stored or self._current is None:
+            self._stored = stored
+            self._current = self._find(stored.model.study, stored.name, stored.version)
+        return self._current
+
+    def _find(self, study: Study, model: str, version: str) -> OpenWindow:
+        key = f"{model}/{version}/{study.hash}"
+        found = self._open.get(key)
+        if found is None:
+            now = self.clock()
+            counter, nothing = RowCounter(study), Profile.empty(study)
+            found = OpenWindow(study, model, version, now, self._end(now), counter, nothing)
+            self._open[key] = found
+        return found
+
+    def close_due(self) -> None:
+        """Close windows whose time is over and that hold enough rows."""
+        now = self.clock()
+        for key, window in list(self._open.items()):
+            if now < window.due:
+                continue
+            if window.rows >= self.rules.least and not self.fault:
+                self._close(window, window.due)
+            window.due = self._end(now)
+            if window is not self._current and window.rows == 0:
+                del self._open[key]
+
+    def flush(self) -> None:
+        """Hand closed windows to the store; they stay here when it does not take them."""
+        if not self.closed:
+            return
+        sent = list(self.closed)
+        try:
+            self.sink(sent)
+        except FedriskError as error:
+            if error.message != self.fault:
+                _log.error("capture: %s", error.message)
+            self.fault = error.message
+            return
+        self.fault = ""
+        del self.closed[: len(sent)]  # in one step: the event loop may add one meanwhile
+
+    async def run(self, seconds: float) -> None:
+        """Close and flush for ever, every so many seconds; the store is asked in a thread."""
+        while True:
+            await asyncio.sleep(seconds)
+            self.close_due()
+            await asyncio.to_thread(self.flush)
+
+    def stop(self) -> None:
+        """Close what may leave, hand it on, and keep the rest for the next start."""
+        now = self.clock()
+        for window in self._open.values():
+            if window.rows >= self.rules.least:
+                self._close(window, now)
+        self.flush()
+        self._keep()
+
+    def resume(self) -> None:
+        """Take up what waited since the last stop; a damaged file is set aside and told."""
+        if self.waiting_file is None or not self.waiting_file.exists():
+            return
+        try:
+            found = json.loads(self.waiting_file.read_text(encoding="utf-8"))
+            self.closed += [_window(each) for each in found["closed"]]
+            for each in found["open"]:
+                self._take_up(each)
+        except (FedriskError, OSError, ValueError, KeyError, TypeError) as error:
+            _log.error("capture: %s is damaged: %s", self.waiting_file.name, type(error).__name__)
+            self.waiting_file.replace(self.waiting_file.with_suffix(".damaged"))
+            return
+        self.waiting_file.unlink()
+
+    def _take_up(self, document: Mapping[str, Any]) -> None:
+        study = parse_study(document["study"])
+        window = self._find(study, document["model"], document["version"])
+        window.start = datetime.fromisoformat(document["start"])
+        window.carried = window.carried + Profile.from_document(document["profile"])
+
+    def _close(self, window: OpenWindow, end: datetime) -> None:
+        profile = window.profile()
+        identifier = uuid.uuid4().hex
+        self.closed.append(
+            Window(
+                identifier, window.model, window.version, self.source, window.start, end, profile
+            )
+        )
+        window.start, window.carried = end, Profile.empty(window.study)
+        window.counter.reset()
+
+    def _end(self, now: datetime) -> datetime:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight + self.rules.length * ((now - midnight) // self.rules.length + 1)
+
+    def _keep(self) -> None:
+        kept = [window for window in self._open.values() if window.rows]
+        if self.waiting_file is None or not (kept or self.closed):
+            return
+        document = {
+            "open": [_open_document(window) for window in kept],
+            "closed": [_closed_document(window) for window in self.closed],
+        }
+        self.waiting_file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.waiting_file.with_suffix(".part")
+        draft.write_text(json.dumps(document), encoding="utf-8")
+        draft.chmod(0o600)
+        draft.replace(self.waiting_file)
+
+
+def _open_document(window: OpenWindow) -> dict[str, Any]:
+    return {
+        "study": window.study.model_dump(mode="json"),
+        "model": window.model,
+        "version": window.version,
+        "start": window.start.isoformat(),
+        "profile": window.profile().document(),
+    }
+
+
+def _closed_document(window: Window) -> dict[str, Any]:
+    return {
+        "id": window.id,
+        "model": window.model,
+        "version": window.version,
+        "source": window.source,
+        "start": window.start.isoformat(),
+        "end": window.end.isoformat(),
+        "profile": window.profile.document(),
+    }
+
+
+def _window(document: Mapping[str, Any]) -> Window:
+    identifier, model, version, source = (
+        str(document[name]) for name in ("id", "model", "version", "source")
+    )
+    start, end = (datetime.fromisoformat(document[name]) for name in ("start", "end"))
+    profile = Profile.from_document(document["profile"])
+    return Window(identifier, model, version, source, start, end, profile)
