@@ -19,7 +19,10 @@
     │   └── ModelNotFoundError         8   404   no such version, or no champion yet
     ├── ModelFileError                 9   503   a stored model that is damaged or fails its test
     ├── PortInUseError                10   500   the port to listen on is taken
-    └── SiteFolderError               11   500   a site's folder or policy that cannot be used
+    ├── SiteFolderError               11   500   a site's folder or policy that cannot be used
+    └── AccessError                   12   403   a caller that may not do this
+        ├── CredentialsError          12   401   a caller without a valid key or token
+        └── RateLimitError            12   429   a caller that asks more than its key allows
 
 A command that ends by an error prints ``message`` and ``hint`` on standard error, without a stack
 trace, and exits with ``exit_code``. The API answers with ``http_status`` and the same text.
@@ -207,3 +210,34 @@ class SiteFolderError(FedriskError):
     """A site's folder, or its policy, that cannot be used."""
 
     exit_code = 11
+
+
+class AccessError(FedriskError):
+    """A caller that is known and may not do this."""
+
+    exit_code = 12
+    http_status = 403
+
+
+class CredentialsError(AccessError):
+    """A caller without a valid key or token."""
+
+    http_status = 401
+
+
+class RateLimitError(AccessError):
+    """A caller that asks more than its key allows.
+
+    Parameters
+    ----------
+    message : str
+    seconds : float
+        After which it may ask again.
+    hint : str
+    """
+
+    http_status = 429
+
+    def __init__(self, message: str, seconds: float = 1.0, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.seconds = seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -15,8 +16,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fedrisk import __version__
+from fedrisk.errors import FedriskError
 from fedrisk.home import Home
 from fedrisk.serving import describe
+from fedrisk.serving.access import Guard, Guarded
 from fedrisk.serving.capture import Capture
 from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
@@ -25,6 +28,7 @@ from fedrisk.serving.page import front_page
 from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
 from fedrisk.serving.transport import Envelope, error_document
 
+_log = logging.getLogger("fedrisk.serving")
 #: Seconds between two looks at the cache.
 WATCH_SECONDS = 1.0
 NO_LIMITS = Limits()
@@ -69,6 +73,7 @@ def create_app(
     watch_seconds: float = WATCH_SECONDS,
     clock: Clock = now,
     capture: Capture | None = None,
+    guard: Guard | None = None,
 ) -> FastAPI:
     """Build the application over a home's model cache.
 
@@ -86,6 +91,8 @@ def create_app(
         The time, with its zone.
     capture : Capture, optional
         Counts what is asked and answered; without it nothing is counted.
+    guard : Guard, optional
+        Admits callers by their keys; without it everybody who reaches the address is admitted.
     """
     metrics = ServingMetrics(registry if registry is not None else CollectorRegistry())
     champion = Champion(home.champion, limits.batch_rows, clock, metrics.model_changed)
@@ -96,6 +103,8 @@ def create_app(
             capture.resume()
         await asyncio.to_thread(champion.refresh)
         tasks = [asyncio.create_task(champion.watch(watch_seconds))]
+        if guard is not None:
+            tasks.append(asyncio.create_task(watch_keys(guard, watch_seconds)))
         if capture is not None:
             tasks.append(asyncio.create_task(capture.run(watch_seconds)))
         yield
@@ -116,15 +125,30 @@ def create_app(
     )
     app.add_middleware(Envelope, failed=metrics.failed)
     app.add_exception_handler(HTTPException, _http_error)
-    for path, endpoint in (
-        (PREDICT, Predict(champion, metrics, limits, capture)),
-        (BATCH, PredictBatch(champion, metrics, limits, capture)),
+    for path, scope, endpoint in (
+        (PREDICT, "predict", Predict(champion, metrics, limits, capture)),
+        (BATCH, "batch", PredictBatch(champion, metrics, limits, capture)),
     ):
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-        app.direct[path] = Envelope(endpoint, failed=metrics.failed)
+        guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
+        app.router.routes.append(Route(path, guarded, methods=["POST"]))
+        app.direct[path] = Envelope(guarded, failed=metrics.failed)
     _add_operations(app, champion, metrics)
     add_documentation(app)
     return app
+
+
+async def watch_keys(guard: Guard, seconds: float) -> None:
+    """Take up changed keys for ever; a damaged file is told, and the keys stay as they were."""
+    told = ""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            guard.refresh()
+            told = ""
+        except FedriskError as error:
+            if error.message != told:
+                _log.error("%s", error.message)
+            told = error.message
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import traceback
 import uuid
@@ -13,7 +14,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fedrisk.errors import DataError, FedriskError
+from fedrisk.errors import CredentialsError, DataError, FedriskError, RateLimitError
 from fedrisk.serving.request import violation_document
 
 _log = logging.getLogger("fedrisk.serving")
@@ -116,6 +117,15 @@ def error_document(error: Exception, identifier: str) -> tuple[int, dict[str, An
     return error.http_status, document | {"request_id": identifier}
 
 
+def error_headers(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
+    """What HTTP wants beside some errors: how to prove oneself, when to come again."""
+    if isinstance(error, CredentialsError):
+        return ((b"www-authenticate", b"Bearer"),)
+    if isinstance(error, RateLimitError):
+        return ((b"retry-after", b"%d" % max(1, math.ceil(error.seconds))),)
+    return ()
+
+
 def _origin(error: Exception) -> str:
     """Kind and place of an error, without its text: that might hold somebody's values."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -163,4 +173,6 @@ class Envelope:
             status, document = error_document(error, identifier)
             if status == 500 and not isinstance(error, FedriskError):
                 _log.error("request %s failed: %s", identifier, _origin(error))
-            await respond(send_with_headers, orjson.dumps(document), status)
+            await respond(
+                send_with_headers, orjson.dumps(document), status, headers=error_headers(error)
+            )
