@@ -20,6 +20,7 @@
     ├── ModelFileError                 9   503   a stored model that is damaged or fails its test
     ├── PortInUseError                10   500   the port to listen on is taken
     ├── SiteFolderError               11   500   a site's folder or policy that cannot be used
+    ├── OverloadedError               13   503   a server that has too much to do
     └── AccessError                   12   403   a caller that may not do this
         ├── CredentialsError          12   401   a caller without a valid key or token
         └── RateLimitError            12   429   a caller that asks more than its key allows
@@ -210,6 +211,13 @@ class SiteFolderError(FedriskError):
     """A site's folder, or its policy, that cannot be used."""
 
     exit_code = 11
+
+
+class OverloadedError(FedriskError):
+    """A server that has more to do than it can in time, or is about to end."""
+
+    exit_code = 13
+    http_status = 503
 
 
 class AccessError(FedriskError):

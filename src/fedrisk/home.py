@@ -45,6 +45,21 @@ class Home:
         """Certificates, registered keys, SuperLink database, logs."""
         return self.root / "federation"
 
+    @property
+    def keys(self) -> Path:
+        """API keys, hashed."""
+        return self.root / "keys.json"
+
+    @property
+    def state(self) -> Path:
+        """Monitoring windows and other state, unless a database is named."""
+        return self.root / "state.db"
+
+    @property
+    def serving(self) -> Path:
+        """What serving processes keep between starts."""
+        return self.root / "serving"
+
     def run(self, run_id: str) -> Path:
         """Checkpoints, progress and messages of one run."""
         return self.root / "runs" / run_id

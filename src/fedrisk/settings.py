@@ -38,6 +38,20 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
+    database_url: str | None = Field(
+        default=None, description="Database of monitoring windows; without it SQLite in the home."
+    )
+    replica: str = Field(
+        default="", description="Who counts, in monitoring windows; empty takes the host's name."
+    )
+    capture: bool = Field(
+        default=True, description="Count what is asked and answered, for the watch over drift."
+    )
+    capture_minutes: float = Field(default=15.0, gt=0, description="Length of a window.")
+    capture_least: int = Field(default=50, ge=1, description="Rows in a window that may leave.")
+    drain_seconds: float = Field(
+        default=0.0, ge=0, description="How long to answer on after being told to end."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     flower_start: Literal["resident", "stock"] = Field(
         default="resident",

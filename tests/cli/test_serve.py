@@ -1,18 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from running import wait_until
 
 from fedrisk.cli import main
 from fedrisk.home import Home
-from tests.serving.conftest import store
+from fedrisk.profiles.store import WindowStore
+from fedrisk.serving.access.keys import KeyRing, make_key, write_keys
+from tests.serving.conftest import ROW, store
+
+LONG_AGO, FAR_AHEAD = datetime(2000, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
 
 COMMAND = [sys.executable, "-c", "from fedrisk.cli import main; main()", "serve"]
 
@@ -42,6 +50,62 @@ def test_it_prints_its_address_serves_and_ends_on_a_signal(home: Home, number: i
         assert process.wait(20) == 0
 
 
+def test_told_to_end_it_says_so_answers_on_and_ends_well(home: Home, tmp_path: Path) -> None:
+    row = json.dumps(ROW).encode()
+    options = ["--home", str(home.root), "--port", "0", "--json"]
+    settings = {"FEDRISK_DRAIN_SECONDS": "2", "FEDRISK_CAPTURE_LEAST": "1"}
+    environment = {**os.environ, **settings}
+    with subprocess.Popen(
+        [*COMMAND, *options], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        kind = {"Content-Type": "application/json"}
+        predict = urllib.request.Request(f"{url}/predict", row, kind)
+        with urllib.request.urlopen(predict, timeout=10) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: status(f"{url}/ready") == 503, 1.5)
+        with urllib.request.urlopen(predict, timeout=10) as answer:
+            assert answer.status == 200
+        assert process.wait(20) == 0
+    (window,) = WindowStore(f"sqlite:///{home.state}").between("clinic", LONG_AGO, FAR_AHEAD)
+    assert window.profile.rows == 2
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_with_keys_it_serves_beyond_loopback_and_admits_nobody_without(home: Home) -> None:
+    key, secret = make_key("app", ["predict"], datetime.now(UTC))
+    write_keys(home.keys, KeyRing({key.id: key}))
+    options = ["--home", str(home.root), "--host", "0.0.0.0", "--port", "0", "--json"]
+    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["url"].rpartition(":")[2]
+        head = {"Content-Type": "application/json"}
+        url, row = f"http://127.0.0.1:{port}/predict", json.dumps(ROW).encode()
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(urllib.request.Request(url, row, head), timeout=10)
+        head["Authorization"] = f"Bearer {secret}"
+        with urllib.request.urlopen(urllib.request.Request(url, row, head), timeout=10) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_damaged_file_of_keys_is_no_open_door(home: Home, capsys) -> None:
+    home.keys.write_text("{")
+    code, err = refused(capsys, "--home", home.root, "--port", 0)
+    assert code == 5
+    assert "holds no API keys" in err
+
+
 def test_a_taken_port_ends_it_before_anything_heavy_is_loaded(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         program = (
@@ -63,7 +127,7 @@ def test_a_taken_port_ends_it_before_anything_heavy_is_loaded(home: Home) -> Non
 def test_an_address_that_others_reach_is_refused(home: Home, capsys) -> None:
     code, err = refused(capsys, "--home", home.root, "--host", "0.0.0.0", "--port", 0)
     assert code == 2
-    assert "no authentication" in err
+    assert "nobody needs a key" in err
     assert "hint" in err
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("fedrisk.cli.train:train", "One federated run over the sites."),
     "score": ("fedrisk.cli.score:score", "Score a file by the champion, in a stream."),
     "serve": ("fedrisk.cli.serve:serve", "Serve the champion over HTTP."),
+    "keys": ("fedrisk.cli.keys:keys", "Make, list and revoke the API's keys."),
     "models": ("fedrisk.cli.models:models", "List the registered models."),
     "promote": ("fedrisk.cli.models:promote", "Make a version the champion."),
     "rollback": ("fedrisk.cli.models:rollback", "Return to the champion before this one."),

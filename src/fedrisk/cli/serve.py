@@ -11,6 +11,7 @@ import click
 from fedrisk.cli.options import home_option, json_option
 from fedrisk.errors import RegistryError
 from fedrisk.home import Home
+from fedrisk.settings import Settings
 
 
 @click.command()
@@ -50,18 +51,19 @@ def serve(
     place = Home(home or settings.home)
     # The port comes first: nothing heavy is loaded to find it taken.
     if handle is None:
-        opened = listen(host or settings.host, settings.port if port is None else port)
+        number = settings.port if port is None else port
+        opened = listen(host or settings.host, number, keys=place.keys.exists())
     else:
         opened = socket.socket(fileno=handle)
     with opened:
         place = place.existing() if registry is None else place.prepare()
-        _serve(place, opened, settings.log_level, registry, until_input_closes, as_json)
+        _serve(place, opened, settings, registry, until_input_closes, as_json)
 
 
 def _serve(
     home: Home,
     opened: socket.socket,
-    log_level: str,
+    settings: Settings,
     registry: str | None,
     until_input_closes: bool,
     as_json: bool,
@@ -73,7 +75,7 @@ def _serve(
     if registry is not None:
         _refresh(home, registry)
 
-    from fedrisk.serving.app import create_app
+    from fedrisk.serving.assembly import assemble
     from fedrisk.serving.server import run_server
 
     url = url_of(opened)
@@ -83,7 +85,16 @@ def _serve(
             click.echo(json.dumps({"url": url}))
         click.echo(f"serving on {url} (documentation at {url}/docs)", err=True)
 
-    run_server(create_app(home), opened, log_level, announce, until_input_closes=until_input_closes)
+    app, lifecycle = assemble(home, settings)
+    run_server(
+        app,
+        opened,
+        settings.log_level,
+        announce,
+        until_input_closes=until_input_closes,
+        lifecycle=lifecycle,
+        drain_seconds=settings.drain_seconds,
+    )
 
 
 def _refresh(home: Home, registry: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from fedrisk.serving.access import Guard, Guarded
 from fedrisk.serving.capture import Capture
 from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
+from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
 from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
@@ -74,6 +76,7 @@ def create_app(
     clock: Clock = now,
     capture: Capture | None = None,
     guard: Guard | None = None,
+    lifecycle: Lifecycle | None = None,
 ) -> FastAPI:
     """Build the application over a home's model cache.
 
@@ -93,7 +96,10 @@ def create_app(
         Counts what is asked and answered; without it nothing is counted.
     guard : Guard, optional
         Admits callers by their keys; without it everybody who reaches the address is admitted.
+    lifecycle : Lifecycle, optional
+        Told by whoever runs the process when it is to end.
     """
+    lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry if registry is not None else CollectorRegistry())
     champion = Champion(home.champion, limits.batch_rows, clock, metrics.model_changed)
 
@@ -102,7 +108,10 @@ def create_app(
         if capture is not None:
             capture.resume()
         await asyncio.to_thread(champion.refresh)
-        tasks = [asyncio.create_task(champion.watch(watch_seconds))]
+        tasks = [
+            asyncio.create_task(champion.watch(watch_seconds)),
+            asyncio.create_task(lifecycle.watch(monotonic)),
+        ]
         if guard is not None:
             tasks.append(asyncio.create_task(watch_keys(guard, watch_seconds)))
         if capture is not None:
@@ -131,8 +140,8 @@ def create_app(
     ):
         guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
-        app.direct[path] = Envelope(guarded, failed=metrics.failed)
-    _add_operations(app, champion, metrics)
+        app.direct[path] = Envelope(guarded, failed=metrics.failed, lifecycle=lifecycle)
+    _add_operations(app, champion, metrics, lifecycle)
     add_documentation(app)
     return app
 
@@ -158,7 +167,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return Response(orjson.dumps(document), status, headers, "application/json")
 
 
-def _add_operations(app: FastAPI, champion: Champion, metrics: ServingMetrics) -> None:
+def _add_operations(
+    app: FastAPI, champion: Champion, metrics: ServingMetrics, lifecycle: Lifecycle
+) -> None:
     """The paths that operators and readers ask."""
 
     @app.get("/health", summary="Is the process up?")
@@ -167,7 +178,7 @@ def _add_operations(app: FastAPI, champion: Champion, metrics: ServingMetrics) -
 
     @app.get("/ready", summary="Has a model answered its self-test, and which?")
     async def ready() -> Response:
-        status, document = readiness(champion)
+        status, document = readiness(champion, lifecycle)
         return _json(document, status)
 
     @app.get("/metrics", summary="Figures for Prometheus")
@@ -185,8 +196,10 @@ def _add_operations(app: FastAPI, champion: Champion, metrics: ServingMetrics) -
         return Response(page, media_type="text/html")
 
 
-def readiness(champion: Champion) -> tuple[int, dict[str, Any]]:
+def readiness(champion: Champion, lifecycle: Lifecycle) -> tuple[int, dict[str, Any]]:
     """HTTP status and answer of ``/ready``."""
+    if lifecycle.draining:
+        return 503, {"status": "draining", "reason": "this process is about to end"}
     served = champion.served
     if served is None:
         reason = {"reason": champion.reason, "refused": champion.refused}

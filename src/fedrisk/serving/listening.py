@@ -1,4 +1,4 @@
-"""Sockets to serve on: loopback alone while there is no authentication, and never a taken port."""
+"""Sockets to serve on: loopback alone unless callers need keys, and never a taken port."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check_loopback(host: str) -> None:
     """
     if not is_loopback(host):
         raise UsageError(
-            f"{host} is not a loopback address, and the API has no authentication yet",
-            hint="serve on 127.0.0.1 and let a proxy with authentication stand before it",
+            f"{host} is not a loopback address, and nobody needs a key here",
+            hint="make a key (`fedrisk keys add NAME --scope predict`), or serve on 127.0.0.1",
         )
 
 
@@ -41,8 +41,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, keys: bool = False) -> socket.socket:
     """Open a listening socket; port 0 takes a free one.
+
+    Parameters
+    ----------
+    host : str
+    port : int
+    keys : bool
+        Whether callers need keys; without, other machines must not reach the address.
 
     Raises
     ------
@@ -51,7 +58,8 @@ def listen(host: str, port: int) -> socket.socket:
     PortInUseError
         When the port is taken, or not open to this user.
     """
-    check_loopback(host)
+    if not keys:
+        check_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

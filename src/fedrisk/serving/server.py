@@ -7,9 +7,12 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from fedrisk.serving.lifecycle import Lifecycle
 
 #: Seconds that running requests have when the server is told to end.
 GRACE = 5
@@ -22,8 +25,14 @@ def run_server(
     announce: Callable[[], None],
     *,
     until_input_closes: bool = False,
+    lifecycle: Lifecycle | None = None,
+    drain_seconds: float = 0.0,
 ) -> None:
     """Serve until told to end.
+
+    Told by a signal, the process first says on ``/ready`` that no more requests should come, goes
+    on answering for ``drain_seconds`` so that whoever sends them notices, and then ends once what
+    is running is answered. A second signal ends the waiting.
 
     Parameters
     ----------
@@ -35,6 +44,9 @@ def run_server(
         Called once the application has started.
     until_input_closes : bool
         End when standard input does: when the parent is gone.
+    lifecycle : Lifecycle, optional
+        The application's, which learns here that the process is to end.
+    drain_seconds : float
     """
     config = uvicorn.Config(
         app,
@@ -46,6 +58,7 @@ def run_server(
         proxy_headers=False,
     )
     server = _AnnouncingServer(config, announce, until_input_closes=until_input_closes)
+    server.lifecycle, server.drain_seconds = lifecycle or Lifecycle(), drain_seconds
     server.run(sockets=[opened])
 
 
@@ -56,6 +69,19 @@ class _AnnouncingServer(uvicorn.Server):
         super().__init__(config)
         self._announce = announce
         self._until_input_closes = until_input_closes
+
+    lifecycle: Lifecycle
+    drain_seconds: float
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain on the first signal, end on the second."""
+        if self.lifecycle.draining or not self.drain_seconds or not self.started:
+            self.lifecycle.draining = True
+            super().handle_exit(sig, frame)
+            return
+        self.lifecycle.draining = True
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.drain_seconds, super().handle_exit, sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -14,7 +14,14 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fedrisk.errors import CredentialsError, DataError, FedriskError, RateLimitError
+from fedrisk.errors import (
+    CredentialsError,
+    DataError,
+    FedriskError,
+    OverloadedError,
+    RateLimitError,
+)
+from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.request import violation_document
 
 _log = logging.getLogger("fedrisk.serving")
@@ -121,6 +128,8 @@ def error_headers(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
     """What HTTP wants beside some errors: how to prove oneself, when to come again."""
     if isinstance(error, CredentialsError):
         return ((b"www-authenticate", b"Bearer"),)
+    if isinstance(error, OverloadedError):
+        return ((b"retry-after", b"1"),)
     if isinstance(error, RateLimitError):
         return ((b"retry-after", b"%d" % max(1, math.ceil(error.seconds))),)
     return ()
@@ -142,11 +151,19 @@ class Envelope:
     app : ASGI application
     failed : callable
         Told path and status of every answer that is an error.
+    lifecycle : Lifecycle, optional
+        Turns requests away while the process is late; None where probes must always be answered.
     """
 
-    def __init__(self, app: ASGIApp, failed: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        failed: Callable[[str, int], None],
+        lifecycle: Lifecycle | None = None,
+    ) -> None:
         self.app = app
         self.failed = failed
+        self.lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -166,6 +183,8 @@ class Envelope:
             await send(message)
 
         try:
+            if self.lifecycle is not None:
+                self.lifecycle.admit()
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
             if started:

@@ -1,0 +1,62 @@
+"""The application with everything that settings ask for, around one home."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic
+
+from fastapi import FastAPI
+
+from fedrisk.home import Home
+from fedrisk.profiles import Window
+from fedrisk.serving.access import Guard
+from fedrisk.serving.access.rates import Rates
+from fedrisk.serving.app import create_app
+from fedrisk.serving.capture import Capture, CaptureRules
+from fedrisk.serving.champion import now
+from fedrisk.serving.lifecycle import Lifecycle
+from fedrisk.settings import Settings
+
+
+def assemble(home: Home, settings: Settings) -> tuple[FastAPI, Lifecycle]:
+    """The application over a home, and what tells it that its process is to end.
+
+    Callers need keys as soon as the home has a file of them.
+
+    Raises
+    ------
+    HomeError
+        When the file of keys is damaged: then nobody is admitted, and nothing starts.
+    """
+    lifecycle = Lifecycle()
+    guard = None
+    if home.keys.exists():
+        guard = Guard(home.keys, Rates(home.serving / "rates", monotonic), now)
+    capture = make_capture(home, settings) if settings.capture else None
+    return create_app(home, capture=capture, guard=guard, lifecycle=lifecycle), lifecycle
+
+
+def make_capture(home: Home, settings: Settings) -> Capture:
+    """Counting into the home's database of windows, or the one that is named."""
+    rules = CaptureRules(timedelta(minutes=settings.capture_minutes), settings.capture_least)
+    replica = settings.replica or socket.gethostname()
+    source = f"{replica}:{os.getpid()}"
+    waiting = home.serving / f"capture-{replica}.json"
+    return Capture(source, window_sink(home, settings), now, rules, waiting)
+
+
+def window_sink(home: Home, settings: Settings) -> Callable[[list[Window]], object]:
+    """Stores windows; the database's library is loaded with the first of them."""
+    stores: list[Callable[[list[Window]], object]] = []
+
+    def store(windows: list[Window]) -> object:
+        if not stores:
+            from fedrisk.profiles.store import WindowStore, database_url
+
+            stores.append(WindowStore(database_url(settings.database_url, home.state)).add)
+        return stores[0](windows)
+
+    return store
