@@ -44,6 +44,14 @@ class Settings(BaseSettings):
     replica: str = Field(
         default="", description="Who counts, in monitoring windows; empty takes the host's name."
     )
+    worker: int = Field(
+        default=0, ge=0, description="Number of this worker among those of one socket."
+    )
+    figures: str = Field(
+        default="",
+        validation_alias=AliasChoices("FEDRISK_FIGURES", "PROMETHEUS_MULTIPROC_DIR"),
+        description="Folder in which workers' figures are added up; set by `serve --workers`.",
+    )
     capture: bool = Field(
         default=True, description="Count what is asked and answered, for the watch over drift."
     )

@@ -28,6 +28,13 @@ from fedrisk.settings import Settings
     default=None,
     help="0 takes a free one.  [default: 8080, or FEDRISK_PORT]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Serving processes behind the one port.",
+)
 @click.option("--socket", "handle", type=int, default=None, hidden=True)
 @click.option("--until-input-closes", is_flag=True, hidden=True)
 @json_option
@@ -36,6 +43,7 @@ def serve(
     registry: str | None,
     host: str | None,
     port: int | None,
+    workers: int,
     handle: int | None,
     until_input_closes: bool,
     as_json: bool,
@@ -57,6 +65,8 @@ def serve(
         opened = socket.socket(fileno=handle)
     with opened:
         place = place.existing() if registry is None else place.prepare()
+        if workers > 1:
+            _serve_together(place, opened, workers, registry, as_json)
         _serve(place, opened, settings, registry, until_input_closes, as_json)
 
 
@@ -95,6 +105,26 @@ def _serve(
         lifecycle=lifecycle,
         drain_seconds=settings.drain_seconds,
     )
+
+
+def _serve_together(
+    home: Home, opened: socket.socket, count: int, registry: str | None, as_json: bool
+) -> None:
+    import sys
+
+    from fedrisk.serving.listening import url_of
+    from fedrisk.serving.workers import Workers
+    from fedrisk.settings import process_environment
+
+    if registry is not None:
+        _refresh(home, registry)
+    url = url_of(opened)
+    if as_json:
+        click.echo(json.dumps({"url": url}))
+    click.echo(f"serving on {url} with {count} workers", err=True)
+    environment = process_environment()
+    together = Workers(home, opened, count, environment, lambda line: click.echo(line, err=True))
+    sys.exit(together.run())
 
 
 def _refresh(home: Home, registry: str) -> None:

@@ -77,6 +77,7 @@ def create_app(
     capture: Capture | None = None,
     guard: Guard | None = None,
     lifecycle: Lifecycle | None = None,
+    shared_figures: str = "",
 ) -> FastAPI:
     """Build the application over a home's model cache.
 
@@ -98,9 +99,11 @@ def create_app(
         Admits callers by their keys; without it everybody who reaches the address is admitted.
     lifecycle : Lifecycle, optional
         Told by whoever runs the process when it is to end.
+    shared_figures : str
+        Folder in which several workers' figures are added up; empty for one process.
     """
     lifecycle = lifecycle or Lifecycle()
-    metrics = ServingMetrics(registry if registry is not None else CollectorRegistry())
+    metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
     champion = Champion(home.champion, limits.batch_rows, clock, metrics.model_changed)
 
     @asynccontextmanager

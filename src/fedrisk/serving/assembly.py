@@ -36,15 +36,21 @@ def assemble(home: Home, settings: Settings) -> tuple[FastAPI, Lifecycle]:
     if home.keys.exists():
         guard = Guard(home.keys, Rates(home.serving / "rates", monotonic), now)
     capture = make_capture(home, settings) if settings.capture else None
-    return create_app(home, capture=capture, guard=guard, lifecycle=lifecycle), lifecycle
+    app = create_app(
+        home,
+        capture=capture,
+        guard=guard,
+        lifecycle=lifecycle,
+        shared_figures=settings.figures,
+    )
+    return app, lifecycle
 
 
 def make_capture(home: Home, settings: Settings) -> Capture:
     """Counting into the home's database of windows, or the one that is named."""
     rules = CaptureRules(timedelta(minutes=settings.capture_minutes), settings.capture_least)
-    replica = settings.replica or socket.gethostname()
-    source = f"{replica}:{os.getpid()}"
-    waiting = home.serving / f"capture-{replica}.json"
+    source = f"{settings.replica or socket.gethostname()}:{os.getpid()}"
+    waiting = home.serving / f"capture-{settings.worker}.json"
     return Capture(source, window_sink(home, settings), now, rules, waiting)
 
 

@@ -12,6 +12,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from fedrisk.errors import FedriskError
 from fedrisk.serving.champion import ServedModel
@@ -35,10 +36,13 @@ class ServingMetrics:
     ----------
     registry : CollectorRegistry
         Where the figures are collected; each app has its own.
+    shared : str
+        Folder of the figures of several worker processes, which are added up; empty for one.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, shared: str = "") -> None:
         self.registry = registry
+        self._shared = shared
         self._predictions = Counter(
             "predictions",
             "Rows scored, by endpoint, risk level and model version.",
@@ -69,6 +73,7 @@ class ServingMetrics:
             "1 for the model that serves now.",
             ("name", "version", "run_id", "digest"),
             registry=registry,
+            multiprocess_mode="livemax",
         )
         self._loads = Counter(
             "model_loads",
@@ -80,10 +85,13 @@ class ServingMetrics:
             "model_loaded_timestamp_seconds",
             "When the serving model was loaded, in seconds since 1970.",
             registry=registry,
+            multiprocess_mode="livemin",
         )
         for result in ("taken", "refused"):
             self._loads.labels(result)
-        ProcessCollector(registry=registry)
+        if not shared:
+            ProcessCollector(registry=registry)
+        self._serving: Any = None
         self._children: dict[tuple[str, str, str], Any] = {}
 
     def predicted(self, endpoint: str, level: str, version: str, rows: int = 1) -> None:
@@ -113,8 +121,13 @@ class ServingMetrics:
             return
         stored = news.stored
         self._loads.labels("taken").inc()
-        self._model.clear()
-        self._model.labels(stored.name, stored.version, stored.run_id, stored.digest).set(1)
+        if self._serving is not None:
+            self._serving.set(0)  # several processes cannot take a label back
+        if not self._shared:
+            self._model.clear()
+        labels = (stored.name, stored.version, stored.run_id, stored.digest)
+        self._serving = self._model.labels(*labels)
+        self._serving.set(1)
         self._loaded_at.set(news.loaded_at.timestamp())
         self._children.clear()
         for endpoint in ("/predict", "/predict/batch"):
@@ -122,5 +135,9 @@ class ServingMetrics:
                 self.predicted(endpoint, level, stored.version, 0)
 
     def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Everything, in Prometheus' text format; of all workers where there are several."""
+        if not self._shared:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, self._shared)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

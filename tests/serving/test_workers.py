@@ -1,0 +1,90 @@
+"""Several workers behind one socket: figures add up, a killed one comes back, all end together."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import processes_of, wait_until
+
+from fedrisk.home import Home
+from fedrisk.registry.cache import StoredModel
+
+from .conftest import ROW
+
+COMMAND = [sys.executable, "-c", "from fedrisk.cli import main; main()", "serve"]
+ASKED = 60
+
+
+@pytest.fixture
+def served(home: Home, stored: StoredModel) -> Iterator[tuple[subprocess.Popen, str]]:
+    options = ["--home", str(home.root), "--port", "0", "--workers", "2", "--json"]
+    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, text=True) as process:
+        url = json.loads(process.stdout.readline())["url"]
+        assert wait_until(lambda: answers(f"{url}/ready"), 30)
+        yield process, url
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+    assert wait_until(lambda: not processes_of(home.root), 10)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def ask(url: str, times: int) -> int:
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/predict", json.dumps(ROW).encode(), kind)
+    done = 0
+    for _ in range(times):
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            done += answer.status == 200
+    return done
+
+
+def predictions(url: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return sum(
+        float(value)
+        for value in re.findall(r'^predictions_total\{.*endpoint="/predict",.*\} (\S+)', text, re.M)
+    )
+
+
+def workers(home: Home) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"--until-input-closes" in words and str(home.root).encode() in words:
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_figures_add_up_over_workers_and_a_killed_one_comes_back(home: Home, served) -> None:
+    _, url = served
+    assert ask(url, ASKED) == ASKED
+    assert predictions(url) == ASKED
+    first = workers(home)
+    assert len(first) == 2
+    os.kill(first[0], signal.SIGKILL)
+    assert wait_until(lambda: len(workers(home)) == 2 and first[0] not in workers(home), 30)
+    assert wait_until(lambda: answers(f"{url}/ready"), 30)
+    assert ask(url, ASKED) == ASKED
+    assert predictions(url) == 2 * ASKED
