@@ -53,6 +53,10 @@ bench: install ## Print the figures of every benchmark
 bench-federation: install ## What a round costs, beside stock Flower and NVFLARE (half an hour)
 	$(BIN)/python benchmarks/federation/compare.py --nvflare
 
+.PHONY: bench-serving
+bench-serving: install ## The API beside a bare echo, a plain handler and MLServer (minutes; needs wrk)
+	$(BIN)/python benchmarks/serving/side_by_side.py --mlserver
+
 .PHONY: lock
 lock: install ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) --upgrade --output-file requirements.lock
