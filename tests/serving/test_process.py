@@ -95,7 +95,7 @@ def is_running(process: int) -> bool:
 def test_without_a_model_the_wait_ends_with_the_reason(home: Home, tmp_path: Path) -> None:
     server = start_server(home, "127.0.0.1", 0, tmp_path / "log")
     with pytest.raises(ModelFileError, match="no model in"):
-        server.wait_ready(5)
+        server.wait_ready(12)
     assert server.stop() == 0
 
 
