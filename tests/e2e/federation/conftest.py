@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 #: The order of the files: the federation's life, from its first site to its end.
 ORDER = ("hosts", "joining", "kills", "dropouts", "refusals", "end")
 #: Seconds for one training, undisturbed, on a busy machine.
-TRAINING = 400.0
+TRAINING = 600.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ from e2e.federation.hosts import COORDINATOR, PORT, Host, Network
 from running import COMMAND, environment, wait_until
 
 #: Seconds for a start to be ready, for an orderly stop, and for one command, on a busy machine.
-READY, STOP, ANSWER = 180.0, 40.0, 180.0
+READY, STOP, ANSWER = 300.0, 60.0, 180.0
 _PROBE = (
     "import sys, urllib.request as web, urllib.error as wrong\n"
     "try: print(web.urlopen(sys.argv[1], timeout=5).read().decode())\n"

@@ -99,7 +99,7 @@ def phase_of(run: Path, rounds: int) -> str:
 
 def server_app(run: Path) -> int:
     """The process that holds the run's newest lock; 0 where none does."""
-    files = sorted(run.glob("alive-*"), key=lambda path: int(path.name.partition("-")[2]))
+    files = sorted(run.glob("alive*"), key=lambda path: int(path.name.partition("-")[2] or 0))
     if not files:
         return 0
     inode = files[-1].stat().st_ino

@@ -60,10 +60,10 @@ def pids_in(name: str) -> list[int]:
     return [int(word) for word in ip("netns", "pids", name).split()]
 
 
-def kill_all(name: str) -> int:
+def kill_all(name: str, spared: frozenset[int] = frozenset()) -> int:
     """SIGKILL everything in a namespace until nothing is left; how many there were at first."""
-    first, end = pids_in(name), time.monotonic() + GONE_SECONDS
-    while left := pids_in(name):
+    first, end = {*pids_in(name)} - spared, time.monotonic() + GONE_SECONDS
+    while left := {*pids_in(name)} - spared:
         for process in left:
             try:
                 os.kill(process, signal.SIGKILL)
@@ -134,9 +134,9 @@ class Host:
         """Processes that run here."""
         return pids_in(self.name)
 
-    def cut_power(self) -> int:
-        """End everything here by SIGKILL; how many processes there were."""
-        return kill_all(self.name)
+    def cut_power(self, spared: frozenset[int] = frozenset()) -> int:
+        """End everything here by SIGKILL but what is spared; how many processes there were."""
+        return kill_all(self.name, spared)
 
     def unplug(self) -> None:
         """Take the site's wire down."""
