@@ -170,6 +170,38 @@ class Slow(InMemoryGrid):
         return super().pull_messages(ready)
 
 
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Deaf(InMemoryGrid):
+    """Some nodes never answer; keeps when each was asked, and until when an answer is welcome."""
+
+    def __init__(self, sites: Mapping[str, Path], nodes: set[int], clock: Clock) -> None:
+        super().__init__(sites)
+        self.deaf, self.clock = nodes, clock
+        self.asked: list[tuple[float, float]] = []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        messages = list(messages)
+        identifiers = list(super().push_messages(messages))
+        for message, identifier in zip(messages, identifiers, strict=True):
+            if message.metadata.dst_node_id in self.deaf:
+                now = round(self.clock.now)
+                self.asked.append((now, round(now + message.metadata.ttl)))
+                self._replies.pop(identifier)
+        return identifiers
+
+
 STUDY = parse_study(
     {
         "name": "faulty",

@@ -12,6 +12,8 @@ import pytest
 from federation.faulty import (
     NOW,
     STUDY,
+    Clock,
+    Deaf,
     Faulty,
     Sequence,
     Slow,
@@ -139,6 +141,39 @@ def test_lost_messages_are_asked_again(sites: dict[str, Path], code: int) -> Non
     assert len(replies) == 3
     assert grid.heard == {"north": ["summary"], "south": ["summary"], "west": ["summary"] * 3}
     assert not named(broadcast)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(collection, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("deadline", "times"),
+    [(600.0, [0, 20, 80, 260]), (79.0, [0, 20]), (30.0, [0, 15]), (20.0, [0, 10])],
+)
+def test_a_silent_site_is_asked_again_soon_then_less_often_and_never_past_the_deadline(
+    sites: dict[str, Path], clock: Clock, deadline: float, times: list[int]
+) -> None:
+    grid = Deaf(sites, {3}, clock)
+    asked = collection_of(grid, sites, deadline)
+    asked.run()
+    assert [time for time, _ in grid.asked] == times
+    assert {until for _, until in grid.asked} == {deadline}
+    assert clock.now == pytest.approx(deadline)
+    assert set(asked.faults) == {"west"}
+
+
+def collection_of(grid: InMemoryGrid, sites: Iterable[str], deadline: float) -> Collection:
+    """A summary asked of these sites, looking for answers twice a second."""
+    roster = Roster.of(tuple(sites), 2)
+
+    def make(node: int, seconds: float) -> Message:
+        return Message(SUMMARY.content(), node, "query.summary", group_id="1", ttl=seconds)
+
+    return Collection(grid, roster, make, lambda m: Reply("", {}, 0), deadline, 0.5)
 
 
 def test_a_silent_site_is_asked_once_more(sites: dict[str, Path]) -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
+import random
 import threading
 import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message, RecordDict
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.run import Run, RunNotRunningException
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode import start_client_internal as flower
+from flwr.supernode.nodestate import NodeStateFactory
 
 from fedrisk.federation import supervision_site
 from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 from fedrisk.federation.provisioning.site import SiteFolder
+from fedrisk.federation.supervision import Backoff, Supervisor
 from fedrisk.federation.supervision_site import Site
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -231,3 +243,121 @@ def test_one_look_at_a_time(folder: SiteFolder, monkeypatch: pytest.MonkeyPatch)
     for thread in site._beside:
         thread.join(20)
     assert site.looks == 1
+
+
+class Started:
+    """Runs nothing; keeps what it is told to start and to stop."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def start(self, name: str, argv: Sequence[str]) -> None:
+        self.told.append(f"start {name}")
+
+    def stop(self, name: str) -> None:
+        self.told.append(f"stop {name}")
+
+    def take_exits(self) -> dict[str, int]:
+        return {"supernode": 0} if self.told[-1:] == ["stop supernode"] else {}
+
+
+@pytest.fixture
+def started(site: Watched) -> Started:
+    """The site's SuperNode, started and connected."""
+    runner = Started()
+    site.supervisor = Supervisor(
+        site.services(), runner, site.note, lambda: 0.0, random.Random(0), Backoff()
+    )
+    site.supervisor.tick()
+    site.writes("INFO :      SuperNode ID: 123")
+    site.supervisor.tick()
+    return runner
+
+
+@contextmanager
+def flower_log() -> Iterator[io.StringIO]:
+    """What Flower logs meanwhile."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    flower.log(logging.DEBUG, "")  # Flower's logger is there from here on
+    logger = logging.getLogger("flwr")
+    logger.addHandler(handler)
+    try:
+        yield text
+    finally:
+        logger.removeHandler(handler)
+
+
+def stopped(*_: object) -> Any:
+    raise RunNotRunningException
+
+
+def broken(*_: object) -> Any:
+    raise OSError("no object")
+
+
+def question() -> Message:
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 0
+    message = Message(RecordDict(), 1, "query.summary")
+    message.metadata.__dict__["_message_id"] = message.object_id
+    return message
+
+
+def flower_sends(send: Any) -> str:
+    """What Flower says when it sends an answer this way."""
+    objects = ObjectStoreFactory()
+    state = NodeStateFactory(objectstore_factory=objects).state()
+    flower._insert_message(Message(RecordDict(), reply_to=question()), state, objects.store())
+    with flower_log() as text:
+        flower._push_messages(state, objects.store(), send, broken)
+    return text.getvalue()
+
+
+def flower_takes(pull: Any) -> str:
+    """What Flower says when it takes a question whose content comes this way."""
+    objects = ObjectStoreFactory()
+    state = NodeStateFactory(objectstore_factory=objects).state()
+    state.set_node_id(1)
+    state.store_run(Run.create_empty(7))
+    message = question()
+    tree = flower.get_object_tree(message)
+    others = {"get_run": broken, "get_fab": broken, "confirm_message_received": broken}
+    with flower_log() as text:
+        flower._pull_and_store_message(
+            state, objects.store(), {}, lambda: (message, tree),
+            pull_object=pull, trusted_entities=None, **others,
+        )  # fmt: skip
+    return text.getvalue()
+
+
+LEFT_OVER = {
+    "an answer of a run that has ended": lambda: flower_sends(stopped),
+    "a question of a run that has ended": lambda: flower_takes(stopped),
+    "a question that came in parts": lambda: flower_takes(broken),
+}
+
+
+@pytest.mark.parametrize("what", LEFT_OVER)
+def test_what_may_leave_an_answer_behind_restarts_the_supernode_once(
+    site: Watched, started: Started, what: str
+) -> None:
+    site.each_tick()
+    assert started.told == ["start supernode"]
+    site.writes(LEFT_OVER[what]())
+    site.each_tick()
+    site.each_tick()
+    assert started.told == ["start supernode", "stop supernode"]
+    site.supervisor.tick()
+    site.writes("INFO :      SuperNode ID: 123")
+    site.supervisor.tick()
+    site.each_tick()
+    assert started.told == ["start supernode", "stop supernode", "start supernode"]
+    reasons = [one["reason"] for one in site.events if one["event"] == "restarting"]
+    assert reasons == ["an answer may be left over"]
+
+
+def test_an_answer_that_is_sent_or_lost_restarts_nothing(site: Watched, started: Started) -> None:
+    site.writes(flower_sends(lambda *_: (set(), "")))
+    site.writes(flower_sends(broken))
+    site.each_tick()
+    assert started.told == ["start supernode"]

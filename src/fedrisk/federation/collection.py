@@ -33,9 +33,12 @@ LOST = frozenset(
         ErrorCode.CLIENT_APP_CRASHED,
     }
 )
-#: Part of the deadline after which a silent site is asked once more, and part of it to wait before
-#: asking again where the transport has reported a loss.
-ASK_AGAIN, PAUSE = 0.5, 0.02
+#: Seconds after which a silent site is asked again, at most this part of the deadline, and how much
+#: longer each further wait is: a question may be lost without a word, but a site that is asked
+#: while it works has to do the work twice.
+PATIENCE, LARGEST_PART, LONGER = 20.0, 0.5, 3.0
+#: Part of the deadline to wait before asking again where the transport has reported a loss.
+PAUSE = 0.02
 #: What a transport that is away raises; anything else is about what it was given.
 AWAY = (OSError, httpx.HTTPError)
 #: Longest reason of a site that is repeated, in characters.
@@ -79,6 +82,7 @@ class Collection:
     bytes_out: int = 0
     _asked: dict[str, int] = field(default_factory=dict)  # message id: node
     _due: dict[int, float] = field(default_factory=dict)  # node: when to ask it (again)
+    _waits: dict[int, float] = field(default_factory=dict)  # node: seconds of its next wait
     _nameless: dict[int, FedriskError] = field(default_factory=dict)
     _strangers: dict[int, str] = field(default_factory=dict)  # node: what it is
     _losses: dict[int, str] = field(default_factory=dict)  # node: what became of its message
@@ -113,7 +117,7 @@ class Collection:
             return
         messages = [self.make(node, max(end - now, 1.0)) for node in nodes]
         for node in nodes:
-            self._due[node] = now + self.deadline * (1 if node in self._due else ASK_AGAIN)
+            self._due[node] = now + self._patience(node)
         taken = self._call(lambda: self.grid.push_messages(messages), end) or []
         reason = repr(self._error) if self._error else "Flower took no message for it"
         taken += [None] * (len(nodes) - len(taken))  # type: ignore[list-item]
@@ -123,6 +127,12 @@ class Collection:
                 self.bytes_out += content_size(message)
             else:  # Flower gives None for a message that it could not take
                 self._lost(node, reason, now)
+
+    def _patience(self, node: int) -> float:
+        """Seconds until a node that stays silent is asked again; longer each time."""
+        wait = self._waits.get(node, min(PATIENCE, LARGEST_PART * self.deadline))
+        self._waits[node] = LONGER * wait
+        return wait
 
     def _unsettled(self, end: float) -> list[int]:
         """Nodes to ask: those of active sites, and those that have not said who they are."""
@@ -228,6 +238,7 @@ class Collection:
 
     def _lost(self, node: int, reason: str, now: float) -> None:
         self._losses[node] = _short(reason)
+        self._waits.pop(node, None)
         self._due[node] = now + PAUSE * self.deadline
 
     def _blame(self, node: int, own: str | None, error: FedriskError) -> None:

@@ -26,6 +26,14 @@ REFUSED = (
     "401 Unauthorized",
     "404 Not Found",
 )
+#: What it logs when an answer, or the way to one, may be left over from a run that has ended. It
+#: sends one answer for each question that it takes, the oldest first: with one left over, every
+#: later question gets the answer to the one before, until it is started again.
+LEFT_OVER = (
+    "is not in `RUNNING` status. Ignoring reply message",
+    "is not in `RUNNING` status. Ignoring message",
+    "Failed to receive message",
+)
 _NOT_ACCEPTED = (
     "the coordinator does not accept this site's key: it is not approved yet, was removed, or "
     "another site runs with the same key; if the coordinator was restarted, this passes in a minute"
@@ -106,9 +114,25 @@ class Site(Supervised):
         self._find_out(refused)
 
     def each_tick(self) -> None:
-        """Try the way to the coordinator now and then: Flower waits for it without a word."""
+        """Restart a SuperNode that may be one answer behind, and try the way now and then.
+
+        Flower waits for a coordinator that is away without a word.
+        """
+        self._catch_up()
         if time.monotonic() > self._look_at:
             self._find_out(refused=False)
+
+    def _catch_up(self) -> None:
+        supervisor = self.supervisor
+        if supervisor is None:
+            return
+        condition = supervisor.conditions["supernode"]
+        if condition.state != "running" or condition.asked_to_stop:
+            return
+        said = self.last_words("supernode")
+        if any(sign in said for sign in LEFT_OVER):
+            self.log("restarting", service="supernode", reason="an answer may be left over")
+            supervisor.restart("supernode")
 
     def check_way(self) -> None:
         """Try the way to the coordinator once, and log what is wrong; the start goes on."""
