@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -108,6 +111,39 @@ def test_violations_are_listed_up_to_a_limit_and_counted_beyond(run):
     _, _, err = run(DataError("wrong", many, total=100))
     assert err.count("must be a number") == SHOWN_VIOLATIONS
     assert f"... and {100 - SHOWN_VIOLATIONS} more" in err
+
+
+def test_sigterm_unwinds_a_command_and_exits_as_shells_expect(monkeypatch, capsys):
+    unwound = []
+
+    @click.command()
+    def wait():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            unwound.append(True)
+
+    monkeypatch.setattr(LazyGroup, "get_command", lambda self, ctx, name: wait)
+    # Without a handler of ours the signal would end the tests as well.
+    former = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nobody handles SIGTERM"))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["wait"])
+        assert signal.getsignal(signal.SIGTERM).__name__ == "<lambda>"
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert (ended.value.code, unwound) == (143, [True])
+    assert capsys.readouterr().err.strip() == "terminated"
+
+
+def test_who_ignores_sigterm_goes_on_ignoring_it(run):
+    former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert run(ModelNotFoundError("none"))[0] == ModelNotFoundError.exit_code
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.exceptions.Abort()])

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -28,6 +33,10 @@ COMMANDS = {
 }
 #: Shown of a DataError's violations on a terminal; `--json` prints them all.
 SHOWN_VIOLATIONS = 20
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything ends as on Ctrl-C, and the exit code tells the difference."""
 
 
 class LazyGroup(click.Group):
@@ -76,25 +85,50 @@ def _report_json(error: FedriskError) -> None:
     click.echo(json.dumps(document))
 
 
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """Let SIGTERM unwind the command, unless whoever started it lets it be ignored."""
+    ours = threading.current_thread() is threading.main_thread()
+    former = signal.getsignal(signal.SIGTERM)
+    if not ours or former in (signal.SIG_IGN, None):
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _interrupted(error: BaseException | None) -> int:
+    """Say what ended the command; the exit code is a shell's for its signal."""
+    terminated = isinstance(error, Terminated)
+    click.echo("terminated" if terminated else "interrupted", err=True)
+    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with the exit code of errors.py."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(args=given, prog_name="fedrisk", standalone_mode=False)
+        with _ending_well():
+            code = cli.main(args=given, prog_name="fedrisk", standalone_mode=False)
     except FedriskError as error:
         report(error)
         if "--json" in given:
             _report_json(error)
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+    except click.exceptions.Abort as error:
+        sys.exit(_interrupted(error.__cause__))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        sys.exit(_interrupted(error))
     except BrokenPipeError:
         sys.exit(141)
     sys.exit(code if isinstance(code, int) else 0)
