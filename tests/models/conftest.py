@@ -40,8 +40,8 @@ class Cohort:
             here = self.site == place
             yield {name: v[here] for name, v in self.columns.items()}, self.events[here]
 
-    def summary(self) -> FeatureSummary:
-        return reduce(add, (summarise(self.study, *part) for part in self.parts()))
+    def summary(self, centres: Any = None) -> FeatureSummary:
+        return reduce(add, (summarise(self.study, *part, centres) for part in self.parts()))
 
 
 def number_column(rng, rows: int, plain: bool):

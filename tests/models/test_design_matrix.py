@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fedrisk.errors import ConvergenceError
 from fedrisk.models.design_matrix import DesignMatrix, design_from_summary
-from fedrisk.models.summary import medians, modes, summarise
+from fedrisk.models.summary import better_centres, medians, modes, summarise
 from fedrisk.study import CategoryFeature, parse_study
 
 seeds = st.integers(0, 2**32 - 1)
@@ -40,13 +40,15 @@ def pooled_matrix(study, columns, median, mode):
 @settings(max_examples=80, deadline=None)
 def test_standardisation_is_that_of_the_pooled_filled_rows(make_cohort, seed, sites):
     cohort = make_cohort(seed, rows=200, sites=sites)
-    summary = cohort.summary()
-    design = design_from_summary(cohort.study, summary)
-    fills = medians(cohort.study, summary), modes(cohort.study, summary)
+    centres = better_centres(cohort.study, cohort.summary())
+    summary = cohort.summary(centres)
+    design = design_from_summary(cohort.study, summary, centres)
+    fills = medians(cohort.study, summary, centres), modes(cohort.study, summary)
     pooled = pooled_matrix(cohort.study, cohort.columns, *fills)
     scaler = StandardScaler().fit(pooled)
-    expected = np.where(np.ptp(pooled, axis=0) == 0, 0.0, scaler.transform(pooled))
-    assert design.constant.tolist() == (np.ptp(pooled, axis=0) == 0).tolist()
+    constant = np.ptp(pooled, axis=0) <= 1e-14 * np.abs(pooled).max(axis=0)
+    expected = np.where(constant, 0.0, scaler.transform(pooled))
+    assert design.constant.tolist() == constant.tolist()
     np.testing.assert_allclose(design.transform(cohort.columns), expected, rtol=0, atol=1e-9)
 
 
@@ -67,20 +69,34 @@ def study_of(*features):
     return parse_study({"name": "s", "label": "y", "positive": [1], "features": list(features)})
 
 
-def design_of(study, *sites):
+def summary_of(study, sites, centres=None):
     rows = [len(next(iter(columns.values()))) for columns in sites]
-    parts = [summarise(study, c, np.zeros(n, bool)) for c, n in zip(sites, rows, strict=True)]
-    return design_from_summary(study, reduce(add, parts))
+    parts = zip(sites, rows, strict=True)
+    return reduce(add, (summarise(study, c, np.zeros(n, bool), centres) for c, n in parts))
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1e-9, -1e12, 36.6, 1e6 / 7])
+def design_of(study, *sites):
+    return design_from_summary(study, summary_of(study, sites))
+
+
+def second_design_of(study, *sites):
+    centres = better_centres(study, summary_of(study, sites))
+    assert centres is not None
+    return design_from_summary(study, summary_of(study, sites, centres), centres)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-9, -1e12, 36.6, 1e6 / 7])
 @pytest.mark.parametrize("bounds", [{}, {"minimum": -2e12, "maximum": 2e12}])
-def test_a_constant_column_is_held_at_zero_whatever_its_rounding(value, bounds):
-    study = study_of({"name": "x", "kind": "number", **bounds})
-    design = design_of(study, *({"x": np.full(n, value)} for n in (1, 1000, 333, 0)))
-    assert design.constant.tolist() == [True]
+def test_a_constant_column_is_held_at_zero_whatever_its_rounding(value, bounds, missing):
+    study = study_of({"name": "x", "kind": "number", "missing": "allow", **bounds})
+    sites = [{"x": np.full(n, value)} for n in (1, 1000, 333, 0)]
+    if missing:
+        sites[1]["x"][:300] = np.nan
+    design = second_design_of(study, *sites)
+    assert design.constant.tolist() == [True, not missing]
     assert design.columns[0].scale == 1.0
-    assert (design.transform({"x": np.array([value, value + 1])}) == 0).all()
+    assert (design.transform({"x": np.array([value, value + 1])})[:, 0] == 0).all()
 
 
 def test_a_column_that_varies_once_in_a_million_rows_is_not_constant():
@@ -124,6 +140,27 @@ def test_large_values_far_from_zero_keep_their_standard_deviation_between_bounds
     study = study_of({"name": "x", "kind": "number", "minimum": 87_000, "maximum": 108_500})
     (column,) = design_of(study, {"x": values[:10]}, {"x": values[10:]}).columns
     assert column.scale == pytest.approx(values.std(), rel=1e-7)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, -1e6, 1.7e9, 1e12])
+def test_sums_about_the_means_keep_the_digits_far_from_zero(offset):
+    rng = np.random.default_rng(1)
+    values = offset + np.round(rng.normal(size=5000) * 1024) / 1024  # exact in binary
+    study = study_of({"name": "x", "kind": "number"})
+    (column,) = second_design_of(study, {"x": values[:70]}, {"x": values[70:]}).columns
+    deviations = values - offset
+    assert column.scale == pytest.approx(deviations.std(), rel=1e-12)
+    assert column.mean - offset == pytest.approx(deviations.mean(), abs=2e-16 * abs(offset))
+
+
+def test_a_missing_value_far_from_zero_is_filled_within_a_standard_deviation_of_the_mean():
+    rng = np.random.default_rng(1)
+    values = 1.7e9 + rng.normal(size=500)
+    values[::7] = np.nan
+    study = study_of({"name": "x", "kind": "number", "missing": "allow"})
+    column, _ = second_design_of(study, {"x": values}).columns
+    assert abs(column.fill - np.nanmean(values)) <= 1.001 * np.nanstd(values)
+    assert not column.constant
 
 
 def test_the_document_rebuilds_the_design(make_cohort):

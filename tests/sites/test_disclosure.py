@@ -130,6 +130,20 @@ def test_what_needs_no_rows_is_judged_without_them(cohort: Cohort) -> None:
     assert all(rule.__doc__ for rule in RULES)
 
 
+def test_a_summary_may_name_one_finite_centre_for_each_number(cohort: Cohort) -> None:
+    protected, numbers = protect(Policy(), cohort), len(cohort.study.numbers)
+    far = np.full((1, numbers), 1.7e9)  # no parameter of a model, so not bounded like one
+    examine(Case(Policy(), Asked("summary", cohort.study, parameters=far), protected))
+    for shape in ((2, numbers), (1, numbers + 1), (numbers, 1)):
+        asked = Asked("summary", cohort.study, parameters=np.zeros(shape))
+        with pytest.raises(DisclosureError, match="but one centre for each number"):
+            examine(Case(Policy(), asked, protected))
+    for value in (np.nan, np.inf):
+        asked = Asked("summary", cohort.study, parameters=far * value)
+        with pytest.raises(DisclosureError, match="finite parameters"):
+            examine(Case(Policy(), asked, protected))
+
+
 @pytest.mark.parametrize(
     ("train", "share", "rule"),
     [(12, 0.3, "enough rows"), (100, 0.02, "enough contributors"), (45, 0.4, "effective rows")],

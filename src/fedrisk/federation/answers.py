@@ -48,7 +48,7 @@ def _summary(cohort: Cohort, query: Query) -> list[Record]:
             [counts.implausible.get(f.name, 0) for f in query.study.numbers], np.float64
         ),
     )
-    return [summarise(query.study, columns, events), site_counts]
+    return [summarise(query.study, columns, events, query.centres), site_counts]
 
 
 def _newton(cohort: Cohort, query: Query) -> list[Record]:

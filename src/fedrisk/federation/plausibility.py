@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from fedrisk.errors import EgressError
 from fedrisk.federation.query import Query, Reply
-from fedrisk.models.bins import feature_centre
 from fedrisk.models.descent import LocalUpdate
 from fedrisk.models.metrics import LOG_LOSS_FLOOR, EvaluationSums, SiteEvaluation
 from fedrisk.models.newton import NewtonSums
@@ -26,8 +25,8 @@ from fedrisk.models.summary import (
     SiteCounts,
     bins_by_feature,
     levels_by_feature,
+    study_centres,
 )
-from fedrisk.study import Study
 from fedrisk.study.records import FloatArray, Record
 
 #: Room for rounding, relative to the size of what is compared.
@@ -125,16 +124,17 @@ def _summary(reply: Reply, records: Records, query: Query, _known: Known) -> Non
         _demand(reply, same, f"bins of {name!r} do not sum to its values")
     for name, levels in levels_by_feature(query.study, summary).items():
         _demand(reply, levels.sum() <= rows, f"more levels of {name!r} than rows")
-    _moments(reply, query.study, summary)
+    _moments(reply, query, summary)
 
 
-def _moments(reply: Reply, study: Study, summary: FeatureSummary) -> None:
+def _moments(reply: Reply, query: Query, summary: FeatureSummary) -> None:
     """Sums lie within the hard bounds, and the mean square is at least the squared mean."""
     _demand(reply, np.all(summary.squares >= 0), "a sum of squares is negative")
-    moments = zip(study.numbers, summary.present, summary.sums, summary.squares, strict=True)
-    for feature, present, total, square in moments:
+    study = query.study
+    centres = study_centres(study) if query.centres is None else query.centres
+    sums = (summary.present, summary.sums, summary.squares)
+    for feature, centre, present, total, square in zip(study.numbers, centres, *sums, strict=True):
         room = TOLERANCE * (abs(total) + square + 1)
-        centre = feature_centre(feature)
         low = -np.inf if feature.minimum is None or not present else feature.minimum - centre
         high = np.inf if feature.maximum is None or not present else feature.maximum - centre
         within = present * low - room <= total <= present * high + room if present else total == 0

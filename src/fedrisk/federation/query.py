@@ -49,7 +49,8 @@ class Query:
     design : DesignMatrix or None
         None before the summary is known.
     parameters : (candidates, parameters) array
-        Where to evaluate; empty for the summary.
+        Where to evaluate. For the summary, what sums are about, ``(1, numbers)``; empty for what
+        follows from the study.
     options : mapping
         Numbers that the strategy adds, such as ``local-steps``.
     model : str
@@ -136,6 +137,11 @@ class Query:
             version=version,
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
         )
+
+    @property
+    def centres(self) -> FloatArray | None:
+        """What a summary's sums are about; None for what follows from the study."""
+        return self.parameters[0] if self.parameters.size else None
 
     @property
     def digest(self) -> str:

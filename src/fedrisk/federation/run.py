@@ -17,7 +17,13 @@ from fedrisk.federation.run_state import Figures, RunState
 from fedrisk.federation.strategies import STRATEGIES, Fit, Start
 from fedrisk.models.design_matrix import DesignMatrix, design_from_summary
 from fedrisk.models.metrics import EvaluationSums, SiteEvaluation, overall_metrics
-from fedrisk.models.summary import FeatureSummary, SiteCounts, summary_dimensions
+from fedrisk.models.summary import (
+    FeatureSummary,
+    SiteCounts,
+    better_centres,
+    summary_dimensions,
+)
+from fedrisk.study import Study
 
 
 @dataclass
@@ -85,7 +91,9 @@ class Run:
     def summarise(self, query: Query) -> tuple[FeatureSummary, DesignMatrix]:
         """First message: what the design matrix follows from.
 
-        It is the design of the sites that answered; it stays when one of them drops out later.
+        Where a number's variance lost its digits in sums about the study's centre, a second one
+        asks for the sums about the means. It is the design of the sites that answered; it stays
+        when one of them drops out later.
 
         Raises
         ------
@@ -93,17 +101,27 @@ class Run:
             When no site has a usable training row.
         """
         state = self.state
-        if state.summary is None or state.design is None:
-            replies = self.broadcast.ask(query)
-            state.counts = {reply.site: _counts(reply, query) for reply in replies}
-            state.summary = _pooled(replies, query)
-            train = {site: {"train": float(c["train"])} for site, c in state.counts.items()}
-            totals = {"rows": float(state.summary.rows), "events": float(state.summary.events)}
-            self.broadcast.annotate(totals, train)
-            state.design = design_from_summary(query.study, state.summary)
-            self._remember()
+        if state.summary is None:
+            state.summary = self._ask_summary(query)
+            state.design = _well_conditioned(query.study, state.summary)
+            self.keep()
+        if state.design is None:
+            centres = better_centres(query.study, state.summary)
+            question = query if centres is None else replace(query, parameters=centres[None])
+            state.summary = self._ask_summary(question)
+            state.design = design_from_summary(query.study, state.summary, centres)
             self.keep()
         return state.summary, state.design
+
+    def _ask_summary(self, query: Query) -> FeatureSummary:
+        replies = self.broadcast.ask(query)
+        summary = _pooled(replies, query)
+        self.state.counts = {reply.site: _counts(reply, query) for reply in replies}
+        train = {site: {"train": float(c["train"])} for site, c in self.state.counts.items()}
+        totals = {"rows": float(summary.rows), "events": float(summary.events)}
+        self.broadcast.annotate(totals, train)
+        self.broadcast.known = Known(self.state.counts, float(summary.rows))
+        return summary
 
     def fit(self, query: Query, summary: FeatureSummary) -> Fit:
         """Messages of the strategy."""
@@ -153,6 +171,12 @@ def _check(kept: dict[str, Any], broadcast: Broadcast) -> None:
             f"the checkpoint of run {request.run_id} is of another request",
             hint="a run is taken up with the study, sites and options that it began with",
         )
+
+
+def _well_conditioned(study: Study, summary: FeatureSummary) -> DesignMatrix | None:
+    if better_centres(study, summary) is not None:
+        return None
+    return design_from_summary(study, summary)
 
 
 def _pooled(replies: list[Reply], query: Query) -> FeatureSummary:

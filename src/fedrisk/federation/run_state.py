@@ -30,9 +30,9 @@ class RunState:
     seconds : float
         Spent by processes that came before.
     summary : FeatureSummary or None
-        Of all sites that answered the first message.
+        Of all sites that answered the first message, or its repetition about other centres.
     design : DesignMatrix or None
-        What follows from it.
+        What follows from it; none while the summary has to be asked about other centres.
     counts : dict of site to counts
     strategy : dict or None
         The strategy's own state after its last round.

@@ -48,7 +48,11 @@ def feature_edges(feature: NumberFeature) -> FloatArray:
 
 
 def feature_centre(feature: NumberFeature) -> float:
-    """A value near the data, known beforehand: sums of squares about it keep their digits."""
+    """A value near the data, known beforehand: sums of squares about it keep their digits.
+
+    Where it is not near enough, the sums are taken about the federation's means
+    (`fedrisk.models.summary.better_centres`).
+    """
     if feature.plausible is not None:
         return (feature.plausible[0] + feature.plausible[1]) / 2
     if feature.minimum is not None and feature.maximum is not None:

@@ -15,14 +15,21 @@ from typing import Any, Literal
 import numpy as np
 
 from fedrisk.errors import ConvergenceError
-from fedrisk.models.bins import feature_centre
-from fedrisk.models.summary import FeatureSummary, levels_by_feature, medians, modes
+from fedrisk.models.summary import (
+    FeatureSummary,
+    levels_by_feature,
+    medians,
+    modes,
+    study_centres,
+)
 from fedrisk.study import CategoryFeature, NumberFeature, Study
 from fedrisk.study.records import BoolArray, Columns, FloatArray
 
 #: Below this variance, relative to the mean square about the centre, a column counts as constant:
 #: what is left there is rounding.
 CONSTANT = 1e-13
+#: So does one whose standard deviation is within the last digits of its mean.
+LAST_DIGITS = 16 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +115,22 @@ class DesignMatrix:
 
 
 def _number_columns(
-    feature: NumberFeature, rows: float, present: float, total: float, square: float, median: float
+    feature: NumberFeature,
+    rows: float,
+    *,
+    present: float,
+    total: float,
+    square: float,
+    median: float,
+    centre: float,
 ) -> list[DesignColumn]:
-    centre = feature_centre(feature)
     absent = rows - present
     offset = (total + absent * (median - centre)) / rows
     mean_square = (square + absent * (median - centre) ** 2) / rows
     variance = mean_square - offset**2
-    constant = variance <= CONSTANT * mean_square
-    scale = 1.0 if constant else float(np.sqrt(variance))
     mean = float(centre + offset)
+    constant = variance <= max(CONSTANT * mean_square, (LAST_DIGITS * mean) ** 2)
+    scale = 1.0 if constant else float(np.sqrt(variance))
     columns = [
         DesignColumn(feature.name, feature.name, "value", -1, median, mean, scale, bool(constant))
     ]
@@ -148,8 +161,17 @@ def _category_columns(
     return columns
 
 
-def design_from_summary(study: Study, summary: FeatureSummary) -> DesignMatrix:
+def design_from_summary(
+    study: Study, summary: FeatureSummary, centres: FloatArray | None = None
+) -> DesignMatrix:
     """Derive the design matrix from all sites' summed summary.
+
+    Parameters
+    ----------
+    study : Study
+    summary : FeatureSummary
+    centres : (numbers,) array, optional
+        What its sums are about, unless that follows from the study.
 
     Raises
     ------
@@ -162,7 +184,8 @@ def design_from_summary(study: Study, summary: FeatureSummary) -> DesignMatrix:
             "no site has a row to train on",
             hint="`fedrisk study check` says why rows are left out: no label, or not mature yet",
         )
-    median, mode = medians(study, summary), modes(study, summary)
+    median, mode = medians(study, summary, centres), modes(study, summary)
+    about = study_centres(study) if centres is None else centres
     place = {feature.name: index for index, feature in enumerate(study.numbers)}
     counts = levels_by_feature(study, summary)
     columns: list[DesignColumn] = []
@@ -176,6 +199,7 @@ def design_from_summary(study: Study, summary: FeatureSummary) -> DesignMatrix:
                 total=float(summary.sums[at]),
                 square=float(summary.squares[at]),
                 median=median[feature.name],
+                centre=float(about[at]),
             )
         else:
             columns += _category_columns(feature, rows, counts[feature.name], mode[feature.name])

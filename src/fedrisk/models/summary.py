@@ -12,13 +12,18 @@ from fedrisk.models.bins import count, feature_centre, feature_edges, quantile
 from fedrisk.study import Study
 from fedrisk.study.records import BoolArray, Columns, FloatArray, SumRecord, axes, total
 
+#: Largest squared distance of a mean from the centre, in variances. A variance is a difference of
+#: two numbers of the first size, so at this one it has lost four of its sixteen digits.
+FAR_OFF = 1e4
+
 
 @dataclass(frozen=True)
 class FeatureSummary(SumRecord):
     """Sums over training rows that standardisation, imputation and the first guess need.
 
     Number features come in the study's order; ``bins`` and ``levels`` run through all features one
-    after the other. Sums are about `fedrisk.models.bins.feature_centre`, in the feature's unit.
+    after the other. Sums are about `study_centres`, or about those that the question names, in the
+    feature's unit.
     """
 
     NAME: ClassVar[str] = "feature_summary"
@@ -62,7 +67,14 @@ def summary_dimensions(study: Study) -> dict[str, int]:
     }
 
 
-def summarise(study: Study, columns: Columns, events: BoolArray) -> FeatureSummary:
+def study_centres(study: Study) -> FloatArray:
+    """What sums are about unless the question says otherwise, ``(numbers,)``."""
+    return np.array([feature_centre(feature) for feature in study.numbers], np.float64)
+
+
+def summarise(
+    study: Study, columns: Columns, events: BoolArray, centres: FloatArray | None = None
+) -> FeatureSummary:
     """Sum up one site's training rows.
 
     Parameters
@@ -71,8 +83,16 @@ def summarise(study: Study, columns: Columns, events: BoolArray) -> FeatureSumma
     columns : mapping of name to (rows,) array
         Floats with NaN, or level codes with -1, where a value is missing.
     events : (rows,) array of bool
+    centres : (numbers,) array, optional
+        What sums and squares are about, in place of `study_centres`.
     """
-    shifted = [columns[f.name] - feature_centre(f) for f in study.numbers]
+    values = [columns[f.name] for f in study.numbers]
+    about = study_centres(study)
+    moments = (
+        [_moments(v - c) for v, c in zip(values, about, strict=True)]
+        if centres is None
+        else [_moments_about(v, float(c)) for v, c in zip(values, centres, strict=True)]
+    )
     bins = [count(columns[f.name], feature_edges(f)) for f in study.numbers]
     levels = [
         np.bincount(columns[f.name][columns[f.name] >= 0], minlength=len(f.levels))
@@ -81,12 +101,63 @@ def summarise(study: Study, columns: Columns, events: BoolArray) -> FeatureSumma
     return FeatureSummary(
         rows=total(len(events)),
         events=total(events.sum()),
-        present=np.array([(~np.isnan(v)).sum() for v in shifted], np.float64),
-        sums=np.array([np.nansum(v) for v in shifted], np.float64),
-        squares=np.array([np.nansum(v * v) for v in shifted], np.float64),
+        present=np.array([(~np.isnan(v)).sum() for v in values], np.float64),
+        sums=np.array([total for total, _ in moments], np.float64),
+        squares=np.array([square for _, square in moments], np.float64),
         bins=np.concatenate(bins) if bins else np.zeros(0),
         levels=np.concatenate(levels).astype(np.float64) if levels else np.zeros(0),
     )
+
+
+def _moments(deviations: FloatArray) -> tuple[float, float]:
+    return float(np.nansum(deviations)), float(np.nansum(deviations * deviations))
+
+
+def _moments_about(values: FloatArray, centre: float) -> tuple[float, float]:
+    """Sum and sum of squares about a centre that somebody else chose.
+
+    They are moved there from the values' own mean, so all that they depend on are the count, the
+    sum and the sum of squares, whatever the centre. Subtracting it from each value would round each
+    to a grid that the centre's size sets: a huge centre would count the values beyond a threshold.
+    """
+    present = int((~np.isnan(values)).sum())
+    if not present:
+        return 0.0, 0.0
+    mean = float(np.nansum(values)) / present
+    rest, square = _moments(values - mean)
+    shift = mean - centre
+    return rest + present * shift, square + 2 * shift * rest + present * shift * shift
+
+
+def better_centres(study: Study, summary: FeatureSummary) -> FloatArray | None:
+    """The means of all sites' numbers, where the variance about the study's centres lost digits.
+
+    Parameters
+    ----------
+    study : Study
+    summary : FeatureSummary
+        Of all sites, about `study_centres`.
+
+    Returns
+    -------
+    (numbers,) array or None
+        Centres to ask the summary about once more; none where every number is well-conditioned.
+    """
+    offset, variance = offset_and_variance(summary)
+    if not np.any(offset**2 > FAR_OFF * variance):
+        return None
+    centres: FloatArray = study_centres(study) + offset
+    return centres
+
+
+def offset_and_variance(summary: FeatureSummary) -> tuple[FloatArray, FloatArray]:
+    """Mean less centre, and population variance, of every number's values; 0 where there are none.
+
+    A variance below zero is rounding.
+    """
+    present = np.maximum(summary.present, 1.0)
+    offset = summary.sums / present
+    return offset, summary.squares / present - offset**2
 
 
 def split_by_feature(flat: FloatArray, lengths: list[int]) -> list[FloatArray]:
@@ -108,11 +179,28 @@ def levels_by_feature(study: Study, summary: FeatureSummary) -> dict[str, FloatA
     return {f.name: piece for f, piece in zip(study.categories, pieces, strict=True)}
 
 
-def medians(study: Study, summary: FeatureSummary) -> dict[str, float]:
+def medians(
+    study: Study, summary: FeatureSummary, centres: FloatArray | None = None
+) -> dict[str, float]:
     """Binned median of every number feature over all sites, in its unit.
 
-    A feature without a single value gets `fedrisk.models.bins.feature_centre`.
+    A feature without a single value gets `fedrisk.models.bins.feature_centre`. Where the sums had
+    to be taken about other ``centres``, values may all lie in one wide bin; then the median is kept
+    within one standard deviation of the mean, where every median lies (Hotelling & Solomons 1932).
     """
+    binned = _binned_medians(study, summary)
+    if centres is None:
+        return binned
+    offset, variance = offset_and_variance(summary)
+    mean, spread = centres + offset, np.sqrt(np.maximum(variance, 0.0))
+    held = np.clip(list(binned.values()), mean - spread, mean + spread)
+    return {
+        name: float(inside) if present else binned[name]
+        for name, inside, present in zip(binned, held, summary.present, strict=True)
+    }
+
+
+def _binned_medians(study: Study, summary: FeatureSummary) -> dict[str, float]:
     counts = bins_by_feature(study, summary)
     return {
         f.name: quantile(counts[f.name], feature_edges(f), 0.5)

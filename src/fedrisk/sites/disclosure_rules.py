@@ -43,13 +43,20 @@ def known_kind(case: Case) -> str:
 
 
 def declared_shape(case: Case) -> str:
-    """The parameters have the shape that this kind of question has."""
+    """The parameters have the shape that this kind of question has.
+
+    A summary may name one centre for each number, about which its sums are taken. That tells
+    nothing that a summary without does not: the sums about ``c + d`` are the sums ``S`` about ``c``
+    less ``n d``, their squares ``Q - 2 d S + n d^2``, and they are computed so
+    (`fedrisk.models.summary.summarise`). It counts as a question of its own.
+    """
     question = case.question
     given = question.parameters.shape
     if len(given) != 2:
         return "the parameters are no table of vectors"
     if question.kind == "summary":
-        return "" if question.parameters.size == 0 else "a summary takes no parameters"
+        fits = given == (1, len(question.study.numbers)) or question.parameters.size == 0
+        return "" if fits else "a summary takes no parameters but one centre for each number"
     if question.design is None:
         return f"a question of kind {question.kind!r} needs a design matrix"
     if given[1] != 1 + len(question.design.columns):
@@ -77,7 +84,7 @@ def finite_parameters(case: Case) -> str:
 def bounded_parameters(case: Case) -> str:
     """Intercept and coefficients are those that a health-risk model can have."""
     parameters, policy = np.abs(case.parameters), case.policy
-    if parameters.size == 0:
+    if parameters.size == 0 or case.question.kind == "summary":
         return ""
     if parameters[:, 0].max() > policy.intercept:
         return f"the intercept is beyond {policy.intercept:g}"
