@@ -151,6 +151,30 @@ def test_one_site_s_failure_holds_up_no_other(
     assert len(control.registered) == 1
 
 
+def test_it_is_told_when_everyone_who_must_be_is_refused(
+    file: MembersFile, control: Nodes, tmp_path: Path
+) -> None:
+    """Before the sites that come in, whatever becomes of them, and not before those that go."""
+    approve(file, tmp_path, "gone", "one")
+    approve(file, tmp_path, "lost", "two")
+    register_members(file, control)
+    remove(file, "gone")
+    key = approve(file, tmp_path, "north", "three")
+    control.broken.add(key)
+    told: list[set[str]] = []
+    with pytest.raises(FederationError):
+        register_members(file, control, lambda: told.append(set(control.gone)))
+    assert told == [{"1"}]
+    forget(file, "lost")
+    remove(file, "lost")
+    with pytest.raises(FederationError):
+        register_members(file, control, lambda: told.append(set(control.gone)))
+    assert told == [{"1"}], "the node of a site that was removed may be let in still"
+    control.broken.clear()
+    register_members(file, control, lambda: told.append(set(control.gone)))
+    assert told == [{"1"}, {"1", "2"}]
+
+
 def forget(file: MembersFile, name: str) -> None:
     """As when the coordinator ends between SuperLink's answer and the note of it."""
     forgotten = file.read().sites[name].model_copy(update={"node": ""})

@@ -296,6 +296,20 @@ def test_one_end_told_twice_counts_once(machine: Machine) -> None:
     assert scene.told == ["exit node"]
 
 
+def test_one_that_is_not_allowed_yet_waits_without_a_failure(machine: Machine) -> None:
+    allowed: list[str] = []
+    first, door = machine.service("first"), machine.service("door", "first")
+    door.allowed = lambda: bool(allowed)
+    scene = Scene(machine, first, door)
+    scene.run(1.0)
+    machine.ready.add("first")
+    scene.run(100.0)
+    assert [name for _, name in machine.starts] == ["first"]
+    allowed.append("door")
+    scene.run_until(lambda: "door" in machine.running, 2 * TICK)
+    assert not [event for event, _ in scene.said if event == "cannot start"]
+
+
 def test_one_that_cannot_be_started_now_is_tried_again(machine: Machine) -> None:
     scene = Scene(machine, machine.service("node"), machine.service("other"))
     machine.broken.add("node")

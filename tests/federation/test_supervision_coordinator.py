@@ -85,9 +85,18 @@ def registrations(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], list[str
     monkeypatch.setattr(
         supervision_coordinator,
         "register_members",
-        lambda _members, _control: planned.pop(0)() if planned else [],
+        lambda _members, _control, shut_out: planned_one(planned, shut_out),
     )
     return planned
+
+
+def planned_one(
+    planned: list[Callable[[], list[str]]], shut_out: Callable[[], object]
+) -> list[str]:
+    """Do what is planned; who must be is refused once that has gone well."""
+    done = planned.pop(0)() if planned else []
+    shut_out()
+    return done
 
 
 @pytest.fixture
@@ -249,6 +258,29 @@ def test_sites_are_registered_when_they_change_and_after_each_start(
     coordinator.each_tick()
     coordinator.rest()
     assert coordinator.told("registered")[-1]["what"] == "invited"
+
+
+def test_the_gateway_opens_once_who_was_removed_meanwhile_is_refused(
+    coordinator: Watched, registrations: list[Any]
+) -> None:
+    def fail() -> list[str]:
+        raise FederationError("no answer")
+
+    registrations += [fail, list]
+    coordinator.supervise()
+    supervisor = coordinator.supervisor
+    supervisor.conditions["gateway"].state = "waiting"
+    supervisor.tick()
+    assert coordinator.started_names == []
+    coordinator.each_tick()
+    coordinator.rest()
+    supervisor.tick()
+    assert coordinator.started_names == [], "that registration failed"
+    coordinator._register_at = 0.0
+    coordinator.each_tick()
+    coordinator.rest()
+    supervisor.tick()
+    assert coordinator.started_names == ["gateway"]
 
 
 def test_sites_wait_for_superlink(coordinator: Watched, registrations: list[Any]) -> None:

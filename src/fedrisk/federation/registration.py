@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from fedrisk.errors import FederationError
@@ -13,7 +14,9 @@ from fedrisk.federation.provisioning.members import Member, Members, MembersFile
 IN_USE = "already in use"
 
 
-def register_members(file: MembersFile, control: Control) -> list[str]:
+def register_members(
+    file: MembersFile, control: Control, shut_out: Callable[[], object] = lambda: None
+) -> list[str]:
     """Unregister nodes that were given up, then register approved keys that SuperLink lacks.
 
     A node that no site claims was registered by a process that ended before it could write that
@@ -24,6 +27,8 @@ def register_members(file: MembersFile, control: Control) -> list[str]:
     file : MembersFile
     control : Control
         Of the running SuperLink.
+    shut_out : callable
+        Called once SuperLink refuses everyone whom it must, whatever becomes of those to register.
 
     Returns
     -------
@@ -40,10 +45,13 @@ def register_members(file: MembersFile, control: Control) -> list[str]:
         sites = file.read().sites.values()
         unclaimed = known - {n for member in sites for n in (member.node, *member.retired_nodes)}
         done = _retire(file, control, known)
+        if not unclaimed:
+            shut_out()
         done += _admit(file, control, known, unclaimed)
         for node in sorted(unclaimed):
             control.unregister(node)
             done.append(f"node {node} is of no site and refused from now on")
+        shut_out()
     return done
 
 

@@ -74,6 +74,8 @@ class Service:
         Services that must be ready before this one starts.
     start_seconds : float
         A process that is not ready by then is ended and started again.
+    allowed : callable
+        Whether it may start; asked again at each tick.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Service:
     ready: Callable[[], bool]
     after: tuple[str, ...] = ()
     start_seconds: float = 180.0
+    allowed: Callable[[], bool] = lambda: True
 
 
 @dataclass
@@ -192,6 +195,8 @@ class Supervisor:
         if now < condition.due:
             return
         if any(self.conditions[name].state != "running" for name in service.after):
+            return
+        if not service.allowed():
             return
         try:
             self.runner.start(service.name, service.argv())

@@ -71,6 +71,7 @@ class Coordinator(Supervised):
         self._failures = 0
         self._certificate = self._stamp("server.crt", "server.key")
         self._refused = 0
+        self._shut_out = threading.Event()
         self._registering: threading.Thread | None = None
         self._unfinished = Unfinished(Home(federation.home), self.control, self.log)
         self._prepare()
@@ -113,7 +114,7 @@ class Coordinator(Supervised):
             )
 
     def services(self) -> Sequence[Service]:
-        """SuperLink first, then the gateway."""
+        """SuperLink first, then the gateway, once who was removed meanwhile is shut out."""
         listen, port = self.federation.settings.listen, self.federation.settings.port
         return [
             Service(
@@ -126,6 +127,7 @@ class Coordinator(Supervised):
                 self.started("gateway", self._gateway),
                 lambda: listens(port, _REACHABLE.get(listen, listen)),
                 after=("superlink",),
+                allowed=self._shut_out.is_set,
             ),
         ]
 
@@ -210,7 +212,7 @@ class Coordinator(Supervised):
 
     def _register(self) -> None:
         try:
-            done = register_members(self.federation.members, self.control)
+            done = register_members(self.federation.members, self.control, self._shut_out.set)
         except (FedriskError, OSError) as error:
             self.log("registration failed", level="error", reason=str(error))
             self._failures += 1
