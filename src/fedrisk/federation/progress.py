@@ -97,10 +97,15 @@ class Progress:
         found = (path.name.partition("-")[2] for path in self.folder.glob("alive-*"))
         return max((int(number) for number in found if number.isdigit()), default=-1)
 
+    @property
+    def sign(self) -> str:
+        """Name of the file that the latest process has locked while it runs."""
+        return f"alive-{self.token()}"
+
     def alive(self) -> bool:
         """Whether the latest process runs: the kernel frees its lock when it ends."""
         try:
-            with (self.folder / f"alive-{self.token()}").open("r") as file:
+            with (self.folder / self.sign).open("r") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False

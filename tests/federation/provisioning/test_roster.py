@@ -105,6 +105,14 @@ def test_how_runs_stand(federation: Federation) -> None:
     }
 
 
+def test_a_run_that_begins_is_the_newest_before_its_first_round(federation: Federation) -> None:
+    run(federation, "z-old", 10).succeed(version="1")
+    os.utime(Home(federation.home).run("z-old") / "outcome.json", (20, 20))
+    with Progress(Home(federation.home).run("a-new")).hold(3):
+        found = [(r.run, r.state) for r in seen(federation).runs]
+    assert found == [("z-old", "finished"), ("a-new", "running")]
+
+
 def test_a_damaged_run_does_not_hide_the_others(federation: Federation) -> None:
     run(federation, "good", 10).succeed(version="1")
     bad = run(federation, "bad", 20)

@@ -143,7 +143,7 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def _time(run: Path) -> float:
-    told = [run / name for name in ("progress.jsonl", "outcome.json", "alive")]
+    told = [run / name for name in ("progress.jsonl", "outcome.json", Progress(run).sign)]
     return max((path.stat().st_mtime for path in told if path.exists()), default=0.0)
 
 
