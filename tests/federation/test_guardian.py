@@ -42,9 +42,9 @@ def wait_until(condition, seconds: float = 20.0) -> bool:
     return False
 
 
-def start_guardian() -> subprocess.Popen[bytes]:
+def start_guardian(*folders: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "fedrisk.federation.guardian"],
+        [sys.executable, "-m", "fedrisk.federation.guardian", *map(str, folders)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -68,6 +68,32 @@ def test_nothing_survives(tmp_path: Path, way: str) -> None:
         guardian.send_signal(getattr(signal, way))
     guardian.communicate(timeout=30)
     assert not alive(grandchild)
+
+
+#: Owns processes, tells their private folder and the guardian's process id, and waits.
+OWNER = """
+import os, sys, time
+from pathlib import Path
+from fedrisk.federation.engines.processes import Processes
+with Processes(os.environ, Path(sys.argv[1])) as processes:
+    (Path(processes.private) / "socket").touch()
+    print(processes.private, processes._guardian.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL"])
+def test_the_owners_private_folder_is_removed_though_it_was_killed(
+    tmp_path: Path, way: str
+) -> None:
+    command = [sys.executable, "-c", OWNER, str(tmp_path / "logs")]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    private, guardian = owner.stdout.readline().split()
+    assert Path(private, "socket").exists()
+    owner.send_signal(getattr(signal, way))
+    owner.communicate(timeout=30)
+    assert wait_until(lambda: not alive(int(guardian)))
+    assert not Path(private).exists()
 
 
 def test_children_end_when_the_guardian_is_killed(tmp_path: Path) -> None:

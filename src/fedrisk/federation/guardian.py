@@ -1,11 +1,11 @@
 """A small process that owns a federation's processes and outlives nobody.
 
-Run as ``python -m fedrisk.federation.guardian`` with a pipe on standard input. Each line is a JSON
-object that starts a process, ``{"name": ..., "argv": [...], "env": {...}, "log": FILE}``, or ends
-one, ``{"stop": NAME}``, by SIGTERM and after a grace period by SIGKILL. When the pipe closes,
-because its owner ended in whatever way, or on SIGTERM or SIGINT, every process it started ends, and
-so do theirs. Each exit is told on standard output, one JSON line; a process that could not be
-started is told like one that exited with 127.
+Run as ``python -m fedrisk.federation.guardian [FOLDER]`` with a pipe on standard input. Each line
+is a JSON object that starts a process, ``{"name": ..., "argv": [...], "env": {...}, "log": FILE}``,
+or ends one, ``{"stop": NAME}``, by SIGTERM and after a grace period by SIGKILL. When the pipe
+closes, because its owner ended in whatever way, or on SIGTERM or SIGINT, every process it started
+ends, and so do theirs; then FOLDER is removed. Each exit is told on standard output, one JSON line;
+a process that could not be started is told like one that exited with 127.
 
 Only the standard library is used, so that it starts at once.
 """
@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,7 +161,7 @@ class Children:
 
 
 def main() -> None:
-    """Serve orders until the owner is gone."""
+    """Serve orders until the owner is gone, then leave neither processes nor folders."""
     adopt_orphans()
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -179,6 +180,8 @@ def main() -> None:
         for line in lines:
             children.obey(json.loads(line))
     stop_all()
+    for folder in sys.argv[1:]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ class Processes:
     exited : dict
         Exit codes of the processes that have ended, by name.
     private : str
-        A folder for sockets, whose paths must be short; only this user can enter it.
+        A folder for sockets, whose paths must be short; only this user can enter it, and it is
+        gone when the processes are.
     """
 
     environment: Mapping[str, str]
@@ -92,8 +93,8 @@ class Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
         self.private = tempfile.mkdtemp(prefix="fedrisk-")
         with (self.logs / "guardian.log").open("ab") as log:
-            self._guardian = subprocess.Popen(
-                [sys.executable, "-m", "fedrisk.federation.guardian"],
+            self._guardian = subprocess.Popen(  # noqa: S603 our own module
+                [sys.executable, "-m", "fedrisk.federation.guardian", self.private],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
