@@ -184,6 +184,7 @@ def test_maturity_is_judged_at_a_given_time(run: Run, tmp_path: Path) -> None:
     [
         (("check", "--study", "study.toml"), 2, "no site was named"),
         (("check", "--study", "study.toml", "--site", "a=none.csv"), 2, "no such file"),
+        (("check", "--study", "study.toml", "--site", "a=."), 2, "not a regular file: ."),
         ((*CHECK, "--site", "north=good.csv"), 2, "two sites are named 'north'"),
         (("check", "--study", "none.toml", "--site", "a=good.csv"), 3, "no such study file"),
         (("check", "--study", "study.toml", "--site", "a=study.toml"), 4, "format by its name"),

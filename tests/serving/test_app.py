@@ -224,13 +224,19 @@ def test_long_batches_are_refused(client: TestClient) -> None:
 def test_health_needs_no_model_and_ready_does(empty: TestClient) -> None:
     assert empty.get("/health").status_code == 200
     answer = empty.get("/ready")
-    assert answer.status_code == 503
+    assert answer.status_code == empty.head("/ready").status_code == 503
     assert "no model" in answer.json()["reason"]
     for answer in (empty.post("/predict", json=ROW), empty.get("/model")):
         assert answer.status_code == 503
         assert "no model" in answer.json()["error"]
     assert "No model serves" in empty.get("/").text
     assert empty.get("/openapi.json").status_code == 200
+
+
+def test_probes_may_ask_by_head(client: TestClient) -> None:
+    for path in ("/health", "/ready"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_ready_tells_which_model(client: TestClient, stored: StoredModel) -> None:

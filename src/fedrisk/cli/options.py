@@ -39,7 +39,7 @@ def read_sites(given: tuple[str, ...]) -> dict[str, Path]:
     Raises
     ------
     UsageError
-        On a value without ``=``, a name given twice, or a file that is not there.
+        On a value without ``=``, a name given twice, or what is not a file that is there.
     """
     sites: dict[str, Path] = {}
     for text in given:
@@ -54,6 +54,7 @@ def read_sites(given: tuple[str, ...]) -> dict[str, Path]:
         if name in sites:
             raise UsageError(f"two sites are named {name!r}", hint="give each site its own name")
         if not Path(file).is_file():
-            raise UsageError(f"site {name!r}: no such file: {file}")
+            what = "not a regular file" if Path(file).exists() else "no such file"
+            raise UsageError(f"site {name!r}: {what}: {file}")
         sites[name] = Path(file)
     return sites

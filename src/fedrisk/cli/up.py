@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fedrisk.cli.options import home_option, json_option, read_sites, site_option
+
+if TYPE_CHECKING:
+    from fedrisk.study import Study
 
 BUILT_IN = "air-wearables"
 #: Seconds for the server to have loaded the champion, and for its first answer.
@@ -73,7 +76,7 @@ def up(
     server = start_server(place, settings.host, settings.port, log)
     try:
         server.wait_ready(READY_SECONDS)
-        row = trained.result.checks[0]["row"]
+        row = rounded(study, trained.result.checks[0]["row"])
         answer = predict(server.url, row)
         seconds = (datetime.now(UTC) - started).total_seconds()
         if as_json:
@@ -105,6 +108,24 @@ def _simulated(home: Any, study_name: str, now: datetime) -> dict[str, Path]:
     return write_cohort(folder, SITES, PEOPLE, DAYS, SEED, start, force=True)
 
 
+def rounded(study: Study, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as people type it, so that the answer that is shown belongs to the row that is shown.
+
+    A number that would leave its hard bounds by that stays as it is.
+    """
+    bounds = {f.name: (f.minimum, f.maximum) for f in study.features if f.kind == "number"}
+
+    def short(name: str, value: Any) -> Any:
+        if not isinstance(value, float):
+            return value
+        low, high = bounds.get(name, (None, None))
+        rounded = round(value, 2)
+        allowed = (low is None or rounded >= low) and (high is None or rounded <= high)
+        return rounded if allowed else value
+
+    return {name: short(name, value) for name, value in row.items()}
+
+
 def predict(url: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the API for one prediction."""
     request = urllib.request.Request(  # noqa: S310 our own server on loopback
@@ -118,7 +139,7 @@ def predict(url: str, row: Mapping[str, Any]) -> dict[str, Any]:
 def _print_address(
     url: str, row: Mapping[str, Any], answer: Mapping[str, Any], seconds: float, home: Path
 ) -> None:
-    body = json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()})
+    body = json.dumps(row)
     shown = f"risk {answer['risk_score']:.4f} ({answer['risk_level']})"
     click.echo(f"\nfirst prediction answered {seconds:.0f} s after the start: {shown}")
     click.echo(f"API: {url}   documentation: {url}/docs   metrics: {url}/metrics")

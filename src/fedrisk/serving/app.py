@@ -175,10 +175,12 @@ def _add_operations(
 ) -> None:
     """The paths that operators and readers ask."""
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Is the process up?")
     async def health() -> Response:
         return _json({"status": "live"})
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready", summary="Has a model answered its self-test, and which?")
     async def ready() -> Response:
         status, document = readiness(champion, lifecycle)
