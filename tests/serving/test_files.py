@@ -232,6 +232,16 @@ def test_what_is_not_such_a_file_is_an_error(tmp_path: Path, text: str, message:
     assert not target.exists()
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_carriage_returns_alone_are_an_error_with_a_hint(tmp_path: Path, suffix: str) -> None:
+    given, target = tmp_path / "given.csv", tmp_path / f"scored{suffix}"
+    given.write_bytes(TEXT.replace("\n", "\r").encode())
+    with pytest.raises(DataError, match="the header is not CSV") as caught:
+        score_file(SCORER, given, target)
+    assert "carriage return" in caught.value.hint
+    assert not target.exists()
+
+
 def test_ragged_rows_are_named(tmp_path: Path) -> None:
     given = tmp_path / "given.csv"
     given.write_text("age,pm2.5,marker,sex,ward\n50,1,2,male,a\n50,1\n50,1,2,male,a\n5,5,5,5,5,5\n")

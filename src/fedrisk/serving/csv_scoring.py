@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 APPENDED = b",risk_score,risk_level"
+_RETURN_HINT = "look for a line that ends in a carriage return alone"
 
 
 def header_names(header: bytes, file: str) -> list[str]:
@@ -28,12 +29,14 @@ def header_names(header: bytes, file: str) -> list[str]:
     Raises
     ------
     DataError
-        When it is not UTF-8 text.
+        When it is not UTF-8 text, or not one line of CSV.
     """
     try:
         return next(csv.reader([header.decode("utf-8-sig")]))
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: the header is not UTF-8 text: {error}") from None
+    except csv.Error:
+        raise DataError(f"{file}: the header is not CSV", hint=_RETURN_HINT) from None
 
 
 def score_csv(scorer: Scorer, source: IO[bytes], target: IO[bytes], tally: Tally) -> None:
@@ -114,7 +117,7 @@ class CsvParser:
         if table.num_rows != len(records):
             raise DataError(
                 f"{self._file}: rows {first_row} to {first_row + len(records) - 1} are not CSV",
-                hint="look for a line that ends in a carriage return alone",
+                hint=_RETURN_HINT,
             )
         return self._arrays(table)
 

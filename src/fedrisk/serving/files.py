@@ -120,7 +120,7 @@ def _score_batches(
             with _sink(target, formats[1], wide) as sink:
                 for batch in batches:
                     sink.write_batch(_scored(scorer, reader, batch, wide, tally))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+    except pa.ArrowException as error:
         raise DataError(f"{tally.file}: cannot be read or written: {error}") from None
 
 

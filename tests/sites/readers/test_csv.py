@@ -27,10 +27,24 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     assert read_columns(path, ["a"]).to_pydict() == {"a": ["1"]}
 
 
-def test_gzip_reads_like_plain(tmp_path: Path) -> None:
-    path = write(tmp_path, gzip.compress(b"a,b\n1,2\n"), "rows.csv.gz")
+@pytest.mark.parametrize("name", ["rows.csv.gz", "ROWS.CSV.GZ", "rows.csv.Gz"])
+def test_gzip_reads_like_plain(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, gzip.compress(b"a,b\n1,2\n"), name)
     assert column_names(path) == ["a", "b"]
     assert read_columns(path, ["a", "b"]).num_rows == 1
+
+
+def test_gzip_in_several_members_is_read_to_its_end(tmp_path: Path) -> None:
+    members = gzip.compress(b"a,b\n1,2\n") + gzip.compress(b"3,4\n")
+    path = write(tmp_path, members, "rows.csv.gz")
+    assert read_columns(path, ["a"]).to_pydict() == {"a": ["1", "3"]}
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", gzip.compress(b"a,b\n1,\xff\n")])
+def test_what_is_not_what_its_name_says_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path, content, "ROWS.CSV.GZ")
+    with pytest.raises(DataError, match=r"ROWS\.CSV\.GZ: (cannot be read|is not UTF-8)"):
+        read_columns(path, ["a", "b"])
 
 
 def test_a_cut_gzip_file_is_an_error(tmp_path: Path) -> None:

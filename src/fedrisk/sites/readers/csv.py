@@ -20,8 +20,13 @@ NAMED_ROWS = 1000
 OTHER_SEPARATORS = (";", "\t", "|")
 
 
+def _gzipped(path: Path) -> bool:
+    """By the suffix in any case; Arrow, left to itself, knows it in lower case alone."""
+    return path.suffix.lower() == ".gz"
+
+
 def _open(path: Path) -> TextIO:
-    if path.suffix.lower() == ".gz":
+    if _gzipped(path):
         return cast("TextIO", gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
     return path.open(encoding="utf-8-sig", newline="")
 
@@ -60,7 +65,7 @@ def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
 
     try:
         return _read(path, names, use_threads=True)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise _explained(path, names, error) from None
 
 
@@ -68,16 +73,17 @@ def _read(path: Path, names: Sequence[str], *, use_threads: bool, **parsing: Any
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    return arrow.read_csv(
-        path,
-        read_options=arrow.ReadOptions(use_threads=use_threads),
-        parse_options=arrow.ParseOptions(newlines_in_values=True, **parsing),
-        convert_options=arrow.ConvertOptions(
-            include_columns=list(names),
-            column_types=dict.fromkeys(names, pa.large_string()),
-            strings_can_be_null=False,
-        ),
-    )
+    with pa.input_stream(path, compression="gzip" if _gzipped(path) else None) as stream:
+        return arrow.read_csv(
+            stream,
+            read_options=arrow.ReadOptions(use_threads=use_threads),
+            parse_options=arrow.ParseOptions(newlines_in_values=True, **parsing),
+            convert_options=arrow.ConvertOptions(
+                include_columns=list(names),
+                column_types=dict.fromkeys(names, pa.large_string()),
+                strings_can_be_null=False,
+            ),
+        )
 
 
 def _explained(path: Path, names: Sequence[str], error: Exception) -> DataError:
