@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
-from fedrisk.errors import HomeError
-from fedrisk.home import FORMAT, Home
+from fedrisk import home as module
+from fedrisk.errors import HomeError, RegistryError
+from fedrisk.home import FORMAT, Home, locked
 
 
 @pytest.fixture
@@ -80,3 +82,31 @@ def test_every_path_lies_below_the_root(home):
     paths = [home.mlflow_database, home.mlflow_artifacts, home.champion, home.challenger]
     for path in [*paths, home.federation, home.run("r1")]:
         assert path.is_relative_to(home.root)
+
+
+def test_a_lock_that_another_holds_is_named_and_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
+    path = tmp_path / "some.lock"
+    with locked(path):
+        for error in (HomeError, RegistryError):
+            told = pytest.raises(error, match=r"some\.lock: another process has held this lock")
+            with told, locked(path, error):
+                raise AssertionError("two hold it")
+    with locked(path):
+        pass
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    path, order = tmp_path / "some.lock", []
+
+    def second():
+        with locked(path):
+            order.append("second")
+
+    with locked(path):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(3 * module.LOOK_SECONDS)
+        order.append("first")
+    other.join(20)
+    assert order == ["first", "second"]

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedrisk.errors import HomeError
+from fedrisk.errors import FedriskError, HomeError
 
+#: Seconds to wait for another process that changes the same files, and between two looks.
+LOCK_SECONDS, LOOK_SECONDS = 30.0, 0.05
 #: Raised when a release changes the layout; homes of a newer format are refused.
 FORMAT = 1
+
+
+@contextmanager
+def locked(path: Path, error: type[FedriskError] = HomeError) -> Iterator[None]:
+    """Hold a lock file; the operating system frees the lock of a process that dies.
+
+    Raises
+    ------
+    FedriskError
+        Of the class ``error``, when another process has held it for `LOCK_SECONDS`.
+    """
+    end = time.monotonic() + LOCK_SECONDS
+    with path.open("w") as lock:
+        while not _taken(lock.fileno()):
+            if time.monotonic() > end:
+                raise error(
+                    f"{path}: another process has held this lock for {LOCK_SECONDS:g} s",
+                    hint="find out which, by `fuser`, and why it does not go on",
+                )
+            time.sleep(LOOK_SECONDS)
+        yield
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

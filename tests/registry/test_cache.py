@@ -12,7 +12,8 @@ import threading
 
 import pytest
 
-from fedrisk.errors import ModelFileError, ModelNotFoundError
+from fedrisk import home
+from fedrisk.errors import ModelFileError, ModelNotFoundError, RegistryError
 from fedrisk.models.checks import columns_from_rows
 from fedrisk.registry.cache import FILES, clear_model, generation, read_model, sha256, write_model
 
@@ -230,3 +231,12 @@ def test_a_killed_writer_leaves_a_whole_model(folder, result, tmp_path):
         assert read_model(folder).name == "heart"
         _write(folder, result, "after")
         assert read_model(folder).version == "after"
+
+
+def test_a_writer_that_does_not_go_on_is_not_waited_for_without_end(folder, result, monkeypatch):
+    _write(folder, result)
+    monkeypatch.setattr(home, "LOCK_SECONDS", 0.1)
+    with home.locked(folder.with_name(".champion.lock")):
+        with pytest.raises(RegistryError, match=r"\.champion\.lock"):
+            _write(folder, result, "2")
+        assert read_model(folder).version == "1"

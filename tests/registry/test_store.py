@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from fedrisk import home as locks
 from fedrisk.errors import ModelNotFoundError, RegistryError
 from fedrisk.home import Home
 from fedrisk.registry.store import experiment_id, open_store, prepare_mlflow, public
@@ -177,3 +178,14 @@ def test_mlflow_is_silent_and_sends_nothing_home(monkeypatch):
 )
 def test_passwords_are_not_shown(uri, shown):
     assert public(uri) == shown
+
+
+def test_a_writer_that_does_not_go_on_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    home = Home(tmp_path / "home").prepare()
+    store = open_store(home, SETTINGS)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.1)
+    with store.writing():
+        with pytest.raises(RegistryError, match=r"mlflow\.db\.lock"), store.writing():
+            raise AssertionError("two write")
+        with pytest.raises(RegistryError, match=r"mlflow\.db\.lock"):
+            open_store(home, SETTINGS)

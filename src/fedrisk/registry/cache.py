@@ -14,7 +14,6 @@ after a crash, finds the old model or the new one and never a mixture.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedrisk.errors import ModelFileError, ModelNotFoundError
+from fedrisk.errors import ModelFileError, ModelNotFoundError, RegistryError
+from fedrisk.home import locked
 from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel
 
@@ -126,6 +126,8 @@ def write_model(
     ------
     ModelFileError
         When the document is damaged or its self-test fails; the cache stays as it was.
+    RegistryError
+        When another process has been writing for too long.
     """
     identity = {"name": name, "version": version, "run_id": run_id}
     document = {**document, "about": {**document.get("about", {}), **identity}}
@@ -243,10 +245,9 @@ def _repair(folder: Path) -> str:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """One writer at a time; the operating system frees the lock of a process that dies."""
+    """One writer at a time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.parent / f".{folder.name}.lock", RegistryError):
         yield
 
 

@@ -5,7 +5,6 @@ Nothing here touches MLflow's process-wide tracking address: a `Store` carries i
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from fedrisk.errors import FedriskError, ModelNotFoundError, RegistryError
-from fedrisk.home import Home
+from fedrisk.home import Home, locked
 from fedrisk.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One writer at a time on this machine, with `errors`."""
-        with _locked(self.lock), _errors(self.uri):
+        """One writer at a time on this machine, with `errors`; the wait for another is bounded."""
+        with locked(self.lock, RegistryError), _errors(self.uri):
             yield
 
 
@@ -104,7 +103,7 @@ def open_store(home: Home, settings: Settings) -> Store:
     database.parent.mkdir(parents=True, exist_ok=True)
     lock = database.with_name(f".{database.name}.lock")
     # Creating the tables is not safe against a second process that does the same.
-    with _locked(lock), _errors(uri), warnings.catch_warnings():
+    with locked(lock, RegistryError), _errors(uri), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MLflow about its own tables
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
@@ -140,13 +139,6 @@ def public(uri: str) -> str:
     parts = urlsplit(uri)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=host)) if parts.netloc else uri
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

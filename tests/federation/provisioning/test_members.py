@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fedrisk.errors import FederationError
+from fedrisk import home
+from fedrisk.errors import FederationError, HomeError
 from fedrisk.federation.provisioning.documents import JoinRequest
 from fedrisk.federation.provisioning.keys import make_signing_pair, make_site_key, public_text
-from fedrisk.federation.provisioning.members import Members
+from fedrisk.federation.provisioning.members import Members, MembersFile
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -85,3 +86,15 @@ def test_a_name_is_given_once(members: Members) -> None:
     for name in ("north", "south"):
         with pytest.raises(FederationError, match=f"two sites are named '{name}'"):
             members.invite(name, NOW)
+
+
+def test_a_process_that_does_not_go_on_is_not_waited_for_without_end(
+    members: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "LOCK_SECONDS", 0.1)
+    file = MembersFile(tmp_path / "sites.json")
+    members.write(file.path)
+    with file.changing(), pytest.raises(HomeError, match=r"sites\.lock"), file.changing():
+        raise AssertionError("two change it")
+    with file.changing() as free:
+        assert free.read() == members

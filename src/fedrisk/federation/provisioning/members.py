@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedrisk.errors import FederationError
 from fedrisk.federation.provisioning.documents import Document, JoinRequest
+from fedrisk.home import locked
 
 
 class Member(BaseModel):
@@ -141,7 +141,12 @@ class MembersFile:
 
     @contextmanager
     def changing(self) -> Iterator[MembersFile]:
-        """Hold the file's lock while reading, deciding and writing."""
-        with self.path.with_name("sites.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Hold the file's lock while reading, deciding and writing.
+
+        Raises
+        ------
+        HomeError
+            When another process holds it for too long.
+        """
+        with locked(self.path.with_name("sites.lock")):
             yield self
