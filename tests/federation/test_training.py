@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from federation.faulty import Faulty
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from fedrisk.errors import ConvergenceError, QuorumError, SiteRefusedError, UsageError
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.engines.in_memory import InMemoryGrid
-from fedrisk.federation.training import train
+from fedrisk.federation.strategies import STRATEGIES
+from fedrisk.federation.strategies.options import OPTIONS
+from fedrisk.federation.training import check_names, train
 from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel, expit
 from fedrisk.sites.cohort import load_cohort
+from fedrisk.sites.disclosure_rules import OPTIONS as SITE_OPTIONS
 from fedrisk.study import Study
 from fedrisk.study.training import TrainingRequest, TrainingResult
 
@@ -159,6 +163,48 @@ def test_unknown_names_are_refused(sites: dict[str, Path], fit: Fit) -> None:
         fit(sites, strategy="magic")
     with pytest.raises(UsageError, match="unknown model"):
         fit(sites, model="oracle")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "message"),
+    [
+        ("exact", {"local-steps": 5.0}, "strategy 'exact' has no option 'local-steps'"),
+        ("fedavg", {"loca-steps": 5.0}, "strategy 'fedavg' has no option 'loca-steps'"),
+        ("fedavg", {"ridge": 1.0}, "has no option 'ridge'"),
+        ("fedavg", {"local-steps": -5.0}, "must be a whole number from 1 to 10000, not -5"),
+        ("fedprox", {"local-steps": 2.5}, "must be a whole number from 1 to 10000, not 2.5"),
+        ("fedavg", {"local-steps": float("nan")}, "must be a whole number .*, not nan"),
+        ("fedadam", {"local-steps": float("inf")}, "must be a whole number .*, not inf"),
+        ("fedadam", {"eta": 0.0}, "option 'eta' must be a number from 1e-06 to 1000, not 0"),
+        ("fedprox", {"proximal-mu": -0.1}, "option 'proximal-mu' must be a number from 0 to"),
+    ],
+)
+def test_an_option_is_the_strategy_s_own_and_within_its_range(
+    sites: dict[str, Path], study: Study, strategy: str, options: dict[str, float], message: str
+) -> None:
+    grid = Faulty(sites, {})
+    request = TrainingRequest(
+        run_id="r1", study=study, strategy=strategy, options=options, as_of=NOW.isoformat()
+    )
+    with pytest.raises(UsageError, match=message):
+        train(Broadcast(grid, request, 0.001), NOW)
+    assert not any(grid.heard.values())
+
+
+def test_an_unknown_option_s_error_tells_the_known_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_names("logistic", "fedprox", {"mu": 1.0})
+    assert "proximal-mu: a number from 0 to 1e+06" in caught.value.hint
+    assert "local-steps: a whole number from 1 to 10000" in caught.value.hint
+
+
+def test_sites_accept_every_option_that_a_strategy_has() -> None:
+    accepted = SITE_OPTIONS["descent"]
+    for known in OPTIONS.values():
+        for name, allowed in known.items():
+            low, high = accepted[name]
+            assert low <= allowed.low <= allowed.high <= high
+    assert set(OPTIONS) <= set(STRATEGIES)
 
 
 def test_too_few_rounds_is_an_error(sites: dict[str, Path], fit: Fit) -> None:

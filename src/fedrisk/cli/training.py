@@ -81,11 +81,12 @@ def new_request(
     Raises
     ------
     UsageError
-        When model or strategy is unknown, no site is named, or the quorum cannot be met.
+        When model, strategy or an option is unknown, an option is outside its range, no site is
+        named, or the quorum cannot be met.
     """
     from fedrisk.federation.training import check_names
 
-    check_names(model, strategy)
+    check_names(model, strategy, options)
     if not sites:
         raise UsageError("no site is named", hint="name each by --site NAME=FILE")
     if quorum is not None and quorum > len(sites):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.query import Query
 from fedrisk.federation.run import Run
 from fedrisk.federation.strategies import STRATEGIES, Fit
+from fedrisk.federation.strategies.options import check_options
 from fedrisk.models.checks import make_checks
 from fedrisk.models.logistic import LogisticModel
 from fedrisk.models.newton import posterior_covariance
@@ -43,14 +44,15 @@ def train(
     Raises
     ------
     UsageError
-        When model or strategy is unknown, or the checkpoint is of another request.
+        When model, strategy or one of its options is unknown, an option is outside its range, or
+        the checkpoint is of another request.
     FederationError
         When the run cannot be finished.
     HomeError
         When a checkpoint cannot be written.
     """
     request = broadcast.request
-    check_names(request.model, request.strategy)
+    check_names(request.model, request.strategy, request.options)
     run = Run.begin(broadcast, now, checkpoints)
     query = Query("summary", request.study, request.run_id, request.as_of)
     summary, design = run.summarise(query)
@@ -75,14 +77,15 @@ def train(
     )
 
 
-def check_names(model: str, strategy: str) -> None:
-    """Raise UsageError unless model and strategy are known."""
+def check_names(model: str, strategy: str, options: Mapping[str, float]) -> None:
+    """Raise UsageError unless model, strategy and its options are known, and these in range."""
     if model not in MODELS:
         raise UsageError(f"unknown model {model!r}", hint=f"models: {', '.join(MODELS)}")
     if strategy not in STRATEGIES:
         raise UsageError(
             f"unknown strategy {strategy!r}", hint=f"strategies: {', '.join(STRATEGIES)}"
         )
+    check_options(strategy, options)
 
 
 def _model(query: Query, fit: Fit, about: dict[str, object]) -> LogisticModel:

@@ -101,7 +101,7 @@ def _query(start: Start, parameters: FloatArray) -> Query:
         "local-steps": LOCAL_STEPS,
         "learning-rate": LEARNING_RATE,
         "ridge": start.study.penalty / max(rows, 1),
-    } | dict(start.broadcast.request.options)
+    } | dict(start.broadcast.request.options)  # checked before the run: its strategy's own
     asked = start.query
     return Query(
         "descent", asked.study, asked.run_id, asked.as_of, asked.design, parameters[None], options
