@@ -132,6 +132,7 @@ def _refresh(home: Home, registry: str) -> None:
     from fedrisk.registry.cache import generation
     from fedrisk.serving.refresh import refresh_from
 
+    click.echo("fetching the champion from the registry", err=True)
     try:
         refresh_from(home, registry)
     except RegistryError as error:

@@ -7,19 +7,25 @@ never does, and prints one JSON object.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from fedrisk.errors import FedriskError, RegistryError
 from fedrisk.home import Home
 from fedrisk.settings import process_environment, read_settings
 
-#: Seconds that the registry has for an answer.
-PATIENCE = 180.0
+#: Seconds that the registry has for an answer, and a server that is away to take a connection.
+PATIENCE, AWAY = 180.0, 10.0
+#: Seconds between two attempts to connect.
+PAUSE = 0.5
 
 
-def refresh_from(home: Home, registry: str, patience: float = PATIENCE) -> None:
+def refresh_from(home: Home, registry: str, patience: float = PATIENCE, away: float = AWAY) -> None:
     """Let a home's cache follow a registry's aliases, once.
 
     Parameters
@@ -28,13 +34,16 @@ def refresh_from(home: Home, registry: str, patience: float = PATIENCE) -> None:
     registry : str
         Address of the MLflow server or store.
     patience : float
-        Seconds.
+        Seconds for the whole.
+    away : float
+        Seconds for a server to take a connection: asked before anything heavy is loaded.
 
     Raises
     ------
     RegistryError
-        With what the child process said.
+        When nobody listens there, or with what the child process said.
     """
+    _await_server(registry, away)
     environment = process_environment() | {"FEDRISK_TRACKING_URI": registry}
     command = [sys.executable, "-m", "fedrisk.serving.refresh", str(home.root)]
     try:
@@ -52,6 +61,31 @@ def refresh_from(home: Home, registry: str, patience: float = PATIENCE) -> None:
         ) from None
     if "error" in answer:
         raise RegistryError(answer["error"], hint=answer["hint"])
+
+
+def _await_server(registry: str, seconds: float) -> None:
+    """Wait until a server takes a connection; one behind a proxy is left to the child."""
+    parts = urlsplit(registry)
+    host, scheme = parts.hostname, parts.scheme
+    if host is None or scheme not in ("http", "https"):
+        return
+    if scheme in getproxies() and not proxy_bypass(host):
+        return
+    port = parts.port or (443 if scheme == "https" else 80)
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, port), max(end - time.monotonic(), PAUSE)).close()
+        except OSError as error:
+            if time.monotonic() + PAUSE > end:
+                raise RegistryError(
+                    f"the registry is away: {host} port {port} took no connection within "
+                    f"{seconds:g} s ({error.strerror or error})",
+                    hint="check that the server runs and that --registry names it",
+                ) from None
+            time.sleep(PAUSE)
+        else:
+            return
 
 
 def main(arguments: list[str]) -> dict[str, object]:
