@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,14 @@ from federation.conftest import write_site
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedrisk.federation.client_app import handle
+from fedrisk.errors import DataError, SiteFolderError
+from fedrisk.federation import client_app
+from fedrisk.federation.client_app import _cohort, handle
 from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.query import MESSAGE_TYPES, Query, read_head
 from fedrisk.sites.approvals import approve
+from fedrisk.sites.cohort import Cohort
+from fedrisk.sites.egress_log import EgressLog
 from fedrisk.sites.folder import open_site
 from fedrisk.sites.policy import Policy, write_policy
 from fedrisk.study import Study
@@ -49,6 +54,11 @@ def send(config: dict[str, Any], query: Query, content: RecordDict | None = None
 def reason(content: RecordDict) -> str:
     assert not content.array_records
     return str(content.config_records["refusal"]["reason"])
+
+
+def everything(content: RecordDict) -> str:
+    """All text that leaves: reason, hint, class, the log's head."""
+    return str([dict(record) for record in content.config_records.values()])
 
 
 def entries(folder: Path) -> list[dict[str, Any]]:
@@ -85,7 +95,7 @@ def test_no_row_is_opened_for_a_question_that_is_refused_by_itself(
     content = send({"folder": str(folder)}, Query("summary", crafted, "r1", AS_OF))
     assert "is not approved" in reason(content)
     content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
-    assert "rows cannot be opened" in reason(content)
+    assert reason(content) == "the site's rows cannot be read (DataError)"
     assert str(folder.parent) not in reason(content)
 
 
@@ -99,7 +109,9 @@ def test_a_refused_question_by_itself_costs_nothing(folder: Path, study: Study) 
 @pytest.mark.parametrize("name", ["policy.toml", "approvals.json", "ledger.db"])
 def test_a_damaged_folder_answers_nothing(folder: Path, study: Study, name: str) -> None:
     (folder / name).write_text("{ damaged", encoding="utf-8")
-    assert name in reason(send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF)))
+    content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert reason(content) == "the site's folder, policy or log cannot be used"
+    assert str(folder) not in everything(content)
 
 
 def test_a_damaged_log_answers_nothing(folder: Path, study: Study) -> None:
@@ -156,3 +168,117 @@ def test_a_replaced_file_is_read_again(folder: Path, tmp_path: Path, study: Stud
     assert "(rule: frozen cohort)" in reason(send(config, query))
     second = send(config, replace(query, run_id="r2")).metric_records["metrics"]["num-examples"]
     assert first != second
+
+
+# -- what goes wrong and is no refusal -----------------------------------------------------------
+
+CANARY = "CANARY-71.250419"
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Make the reading of rows raise an error as a library would."""
+
+    def breaks(error: Exception) -> None:
+        def load(*_: object) -> Cohort:
+            raise error.with_traceback(None)
+
+        _cohort.cache_clear()
+        monkeypatch.setattr(client_app, "load_cohort", load)
+
+    return breaks
+
+
+FAULTS = [
+    ValueError(f"could not convert string to float: '{CANARY}'"),
+    KeyError(CANARY),
+    OSError(28, CANARY, f"/{CANARY}/rows.csv"),
+    DataError(f"/{CANARY}/rows.csv, row 3: {CANARY}", hint=CANARY),
+    SiteFolderError(f"/{CANARY}/ledger.db: disk full", hint=CANARY),
+]
+each_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+
+
+@each_fault
+def test_a_fault_leaves_without_its_text_and_the_site_s_own_log_has_it(
+    folder: Path,
+    study: Study,
+    broken: Callable[[Exception], None],
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+) -> None:
+    broken(fault)
+    content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert reason(content)
+    assert CANARY not in everything(content)
+    assert "rows.csv" not in everything(content)
+    (entry,) = entries(folder)
+    assert entry["outcome"] == "refused"
+    assert entry["reason"] == reason(content)
+    assert CANARY not in str(entry)
+    assert CANARY in caplog.text
+    assert read_head(content) is not None
+
+
+def test_a_fault_s_stack_trace_stays_in_the_site_s_own_log(
+    folder: Path,
+    study: Study,
+    broken: Callable[[Exception], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken(FAULTS[0])
+    content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert reason(content) == "the site cannot answer (ValueError)"
+    assert "Traceback" in caplog.text
+    assert "Traceback" not in everything(content)
+
+
+def test_a_fault_that_the_rows_cause_counts_as_a_refusal(
+    folder: Path, study: Study, broken: Callable[[Exception], None]
+) -> None:
+    policy = Policy(refusals_per_day=2)
+    write_policy(folder / "policy.toml", policy)
+    broken(FAULTS[0])
+    query = Query("summary", study, "r1", AS_OF)
+    times = [AS_OF, AS_OF.replace("2026", "2025"), AS_OF.replace("2026", "2024")]
+    for time in times[:2]:
+        assert "ValueError" in reason(send({"folder": str(folder)}, replace(query, as_of=time)))
+    content = send({"folder": str(folder)}, replace(query, as_of=times[2]))
+    assert "(rule: questions a day)" in reason(content)
+
+
+@each_fault
+def test_one_s_own_rows_are_told_of_in_full(
+    tmp_path: Path, study: Study, broken: Callable[[Exception], None], fault: Exception
+) -> None:
+    rows = write_site(tmp_path / "own.csv", 60, 5)
+    broken(fault)
+    content = send({"site": "n", "data": str(rows)}, Query("summary", study, "r1", AS_OF))
+    assert CANARY in reason(content)
+
+
+def test_a_policy_file_alone_keeps_texts_back(
+    folder: Path, tmp_path: Path, study: Study, broken: Callable[[Exception], None]
+) -> None:
+    write_policy(tmp_path / "own.toml", Policy())
+    config = {"site": "n", "data": str(folder.parent / "rows.csv")}
+    config |= {"policy": str(tmp_path / "own.toml")}
+    broken(FAULTS[0])
+    content = send(config, Query("summary", study, "r1", AS_OF))
+    assert CANARY not in everything(content)
+    (tmp_path / "own.toml").write_text(f"{CANARY} = 1\n", encoding="utf-8")
+    content = send(config, Query("summary", study, "r1", AS_OF))
+    assert CANARY not in everything(content)
+    assert str(tmp_path) not in everything(content)
+
+
+def test_a_fault_of_the_log_itself_leaves_no_text_either(
+    folder: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr(EgressLog, "append", fails)
+    content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert reason(content) == "the site cannot answer (RuntimeError)"
+    assert CANARY not in everything(content)

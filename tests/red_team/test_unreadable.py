@@ -108,7 +108,7 @@ def test_rows_that_break_a_bound_are_not_counted_out(site: Site) -> None:
     bounded = {"name": "age", "kind": "number", "minimum": 0, "maximum": 117}
     study = site.approves(make_study([bounded]))
     reason = site.refuses(Query("summary", study, "run-1", AS_OF))
-    assert reason == "rows break the study, in column(s) 'age'"
+    assert reason == "the site's rows break the study in column(s) 'age'"
 
 
 def refusal(site: Site, query: Query, content: RecordDict) -> str:

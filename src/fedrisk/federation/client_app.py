@@ -17,13 +17,13 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedrisk.errors import DataError, DisclosureError, FederationError, FedriskError
+from fedrisk.errors import DataError, FederationError, FedriskError, SiteFolderError
 from fedrisk.federation.answers import answer
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
 from fedrisk.sites.cohort import Cohort, load_cohort
 from fedrisk.sites.disclosure import examine, group_sizes, hide, protect
 from fedrisk.sites.disclosure_case import Case
-from fedrisk.sites.egress import Errand, refuse, release
+from fedrisk.sites.egress import Errand, refuse, release, told
 from fedrisk.sites.folder import Site, open_site
 from fedrisk.sites.policy import OPEN, Policy, load_policy
 from fedrisk.study import Study, parse_study
@@ -144,8 +144,11 @@ def guard_from_node_config(context: Context) -> Guard:
 
 
 def handle(message: Message, context: Context, locate: Locate = from_node_config) -> Message:
-    """Answer one message, or refuse it with a reason that names no value of any row."""
-    site, errand = "?", None
+    """Answer one message, or refuse it with a reason that names no value of any row.
+
+    Every exception becomes a refusal: of one that passed, Flower would send the text.
+    """
+    site, guard, errand = "?", None, None
     try:
         guard = guard_from_node_config(context)
         now = datetime.now(UTC)
@@ -156,8 +159,8 @@ def handle(message: Message, context: Context, locate: Locate = from_node_config
             errand = replace(errand, run=query.run_id, study=query.study.hash, kind=query.kind)
             errand.log.take(query.receipt)
         content = _answered(query, site, path, guard, errand, now)
-    except FedriskError as error:
-        content = _refused(site, error, errand)
+    except Exception as error:  # noqa: BLE001 what passes here, Flower sends
+        content = _refused(site, error, guard, errand)
     return Message(content, reply_to=message)
 
 
@@ -167,21 +170,11 @@ def _answered(
     guard.examine_question(query, now)
     try:
         return _answered_from_rows(query, site, path, guard, errand, now)
-    except DisclosureError:
+    except SiteFolderError:  # a full disk tells nothing of the rows
+        raise
+    except Exception:
         guard.count_refusal(query, now)
         raise
-    except DataError as error:
-        guard.count_refusal(query, now)
-        raise _without_counts(error, guard) from None
-
-
-def _without_counts(error: DataError, guard: Guard) -> DataError:
-    """The error as the coordinator reads it: how many rows break a bound is a small cell."""
-    if guard.policy is OPEN or not error.violations:
-        return error
-    columns = ", ".join(dict.fromkeys(repr(found.column) for found in error.violations))
-    message = f"rows break the study, in column(s) {columns}"
-    return DataError(message, error.violations, error.total, "the site's own log says where")
 
 
 def _answered_from_rows(
@@ -199,16 +192,37 @@ def _answered_from_rows(
     return reply_content(site, released.arrays, cohort.counts.train, released.head)
 
 
-def _refused(site: str, error: FedriskError, errand: Errand | None) -> RecordDict:
-    logger.error("site %s refuses: %s", site, error.message)
-    for violation in getattr(error, "violations", ()):
-        logger.error("%s", violation)
+def _refused(site: str, error: Exception, guard: Guard | None, errand: Errand | None) -> RecordDict:
+    """The refusal as it leaves: in full where rows are the asker's own, else what may be told."""
+    head = None
+    _log_here(site, "refuses", error)
     try:
         head = None if errand is None else refuse(error, errand)
-    except FedriskError as unlogged:  # then nothing but that leaves
-        logger.error("site %s cannot log its refusal: %s", site, unlogged.message)
-        return refusal_content(site, unlogged)
-    return refusal_content(site, error, head)
+    except Exception as unlogged:  # noqa: BLE001 then nothing but that leaves
+        _log_here(site, "cannot log its refusal", unlogged)
+        error = unlogged
+    if guard is None or guard.policy is not OPEN:
+        return refusal_content(site, told(error), head)
+    return refusal_content(site, _in_full(error), head)
+
+
+def _log_here(site: str, what: str, error: Exception) -> None:
+    """Log everything that the site's own operator needs, a stack trace where it is a fault."""
+    if not isinstance(error, FedriskError):
+        logger.error("site %s %s", site, what, exc_info=error)
+        return
+    logger.error("site %s %s: %s", site, what, error.message)
+    for violation in getattr(error, "violations", ()):
+        logger.error("%s", violation)
+
+
+def _in_full(error: Exception) -> FedriskError:
+    if isinstance(error, FedriskError):
+        return error
+    return FederationError(
+        f"the site cannot answer: {type(error).__name__}: {error}",
+        hint="the log of the site's SuperNode has the stack trace",
+    )
 
 
 def make_client_app(locate: Locate = from_node_config) -> ClientApp:

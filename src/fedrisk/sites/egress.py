@@ -151,7 +151,7 @@ def _array(value: Any) -> NDArray[Any] | None:
         return None
 
 
-def refuse(error: FedriskError, errand: Errand) -> Head:
+def refuse(error: Exception, errand: Errand) -> Head:
     """Log a refusal; its reason, as `told` has it, is all that may leave.
 
     Raises
