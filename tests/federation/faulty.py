@@ -202,6 +202,59 @@ class Deaf(InMemoryGrid):
         return identifiers
 
 
+class Late(Faulty):
+    """A node that is not connected before so many looks."""
+
+    def __init__(
+        self, sites: Mapping[str, Path], faults: Mapping[str, Fault], node: int, looks: int
+    ) -> None:
+        super().__init__(sites, faults)
+        self.late, self.looks = node, looks
+
+    def get_node_ids(self) -> Iterable[int]:
+        self.looks -= 1
+        return [node for node in super().get_node_ids() if node != self.late or self.looks < 0]
+
+
+class Counting(InMemoryGrid):
+    """Five hundred sites that answer in turn, a few at each look; counts the calls."""
+
+    def __init__(self, count: int, at_once: int) -> None:
+        super().__init__({})
+        self.nodes, self.at_once, self.waiting = range(1, count + 1), at_once, list[Message]()
+        self.pushed = 0
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        for message in messages:
+            self.pushed += 1
+            message.metadata.__dict__["_message_id"] = str(message.metadata.dst_node_id)
+            reply = Message(Error(0, "none"), reply_to=message)
+            reply.metadata.__dict__["_src_node_id"] = message.metadata.dst_node_id
+            self.waiting.append(reply)
+            yield str(message.metadata.dst_node_id)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        ready, self.waiting = self.waiting[: self.at_once], self.waiting[self.at_once :]
+        return ready
+
+
+class Roll(dict[int, str]):
+    """A roster's nodes that counts how often all of them are gone through."""
+
+    passes = 0
+
+    def values(self):  # type: ignore[no-untyped-def]
+        Roll.passes += 1
+        return super().values()
+
+    def items(self):  # type: ignore[no-untyped-def]
+        Roll.passes += 1
+        return super().items()
+
+
 STUDY = parse_study(
     {
         "name": "faulty",

@@ -13,8 +13,11 @@ from federation.faulty import (
     NOW,
     STUDY,
     Clock,
+    Counting,
     Deaf,
     Faulty,
+    Late,
+    Roll,
     Sequence,
     Slow,
     altered,
@@ -27,7 +30,7 @@ from federation.faulty import (
     with_arrays,
     write_sites,
 )
-from flwr.app import Array, Error, Message
+from flwr.app import Array, Message
 from flwr.common.constant import ErrorCode
 
 from fedrisk.errors import QuorumError, SiteRefusedError
@@ -164,6 +167,25 @@ def test_a_silent_site_is_asked_again_soon_then_less_often_and_never_past_the_de
     assert {until for _, until in grid.asked} == {deadline}
     assert clock.now == pytest.approx(deadline)
     assert set(asked.faults) == {"west"}
+
+
+def test_a_stranger_s_failure_ends_no_wait_for_a_site_that_connects_late(
+    sites: dict[str, Path], clock: Clock
+) -> None:
+    grid = Late({**sites, "stranger": sites["west"]}, {"stranger": crash}, 3, looks=30)
+    asked = collection_of(grid, sites, 600.0)
+    asked.run()
+    assert set(asked.replies) == set(sites)
+    assert clock.now == pytest.approx(15.0)
+
+
+def test_where_every_node_has_settled_a_site_that_is_away_is_not_waited_for_to_the_end(
+    sites: dict[str, Path], clock: Clock
+) -> None:
+    asked = collection_of(Faulty(sites, {"west": crash}), sites, 600.0)
+    asked.run()
+    assert clock.now == pytest.approx(20.0)
+    assert "node 3 failed: MemoryError" in asked.faults["west"].message
 
 
 def collection_of(grid: InMemoryGrid, sites: Iterable[str], deadline: float) -> Collection:
@@ -318,45 +340,6 @@ def test_long_reasons_are_cut(sites: dict[str, Path]) -> None:
     grid = Faulty(sites, {"west": error(ErrorCode.MOD_FAILED_PRECONDITION, "x" * 10_000)})
     broadcast, _ = ask(grid, sites, quorum=2)
     assert len(named(broadcast)["west"]) < 2 * collection.LONGEST_REASON
-
-
-class Counting(InMemoryGrid):
-    """Five hundred sites that answer in turn, a few at each look; counts the calls."""
-
-    def __init__(self, count: int, at_once: int) -> None:
-        super().__init__({})
-        self.nodes, self.at_once, self.waiting = range(1, count + 1), at_once, list[Message]()
-        self.pushed = 0
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.nodes)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        for message in messages:
-            self.pushed += 1
-            message.metadata.__dict__["_message_id"] = str(message.metadata.dst_node_id)
-            reply = Message(Error(0, "none"), reply_to=message)
-            reply.metadata.__dict__["_src_node_id"] = message.metadata.dst_node_id
-            self.waiting.append(reply)
-            yield str(message.metadata.dst_node_id)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        ready, self.waiting = self.waiting[: self.at_once], self.waiting[self.at_once :]
-        return ready
-
-
-class Roll(dict[int, str]):
-    """A roster's nodes that counts how often all of them are gone through."""
-
-    passes = 0
-
-    def values(self):  # type: ignore[no-untyped-def]
-        Roll.passes += 1
-        return super().values()
-
-    def items(self):  # type: ignore[no-untyped-def]
-        Roll.passes += 1
-        return super().items()
 
 
 def test_the_work_of_a_look_does_not_grow_with_the_square_of_the_sites(

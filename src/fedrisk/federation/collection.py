@@ -35,7 +35,7 @@ LOST = frozenset(
 )
 #: Seconds after which a silent site is asked again, at most this part of the deadline, and how much
 #: longer each further wait is: a question may be lost without a word, but a site that is asked
-#: while it works has to do the work twice.
+#: while it works has to do the work twice. So long is also waited for a site that connects late.
 PATIENCE, LARGEST_PART, LONGER = 20.0, 0.5, 3.0
 #: Part of the deadline to wait before asking again where the transport has reported a loss.
 PAUSE = 0.02
@@ -83,6 +83,7 @@ class Collection:
     _asked: dict[str, int] = field(default_factory=dict)  # message id: node
     _due: dict[int, float] = field(default_factory=dict)  # node: when to ask it (again)
     _waits: dict[int, float] = field(default_factory=dict)  # node: seconds of its next wait
+    _newest: float = 0.0  # when a node was last asked for the first time
     _nameless: dict[int, FedriskError] = field(default_factory=dict)
     _strangers: dict[int, str] = field(default_factory=dict)  # node: what it is
     _losses: dict[int, str] = field(default_factory=dict)  # node: what became of its message
@@ -117,6 +118,7 @@ class Collection:
             return
         messages = [self.make(node, max(end - now, 1.0)) for node in nodes]
         for node in nodes:
+            self._newest = self._newest if node in self._due else now
             self._due[node] = now + self._patience(node)
         taken = self._call(lambda: self.grid.push_messages(messages), end) or []
         reason = repr(self._error) if self._error else "Flower took no message for it"
@@ -128,9 +130,13 @@ class Collection:
             else:  # Flower gives None for a message that it could not take
                 self._lost(node, reason, now)
 
+    @property
+    def _first_wait(self) -> float:
+        return min(PATIENCE, LARGEST_PART * self.deadline)
+
     def _patience(self, node: int) -> float:
         """Seconds until a node that stays silent is asked again; longer each time."""
-        wait = self._waits.get(node, min(PATIENCE, LARGEST_PART * self.deadline))
+        wait = self._waits.get(node, self._first_wait)
         self._waits[node] = LONGER * wait
         return wait
 
@@ -253,7 +259,12 @@ class Collection:
         if self._active is None:
             asked = {self.roster.nodes.get(node) for node in self._due} - {None}
             return bool(self._due) and asked <= self.replies.keys() | self.faults.keys()
-        return len(self.replies) + len(self.faults) + len(self._nameless) >= len(self._active)
+        settled = len(self.replies) + len(self.faults)
+        if settled >= len(self._active):
+            return True
+        # A node that failed without a name may be no site of this run, and a site connect late.
+        late = time.monotonic() - self._newest >= self._first_wait
+        return late and settled + len(self._nameless) >= len(self._active)
 
     def _unnamed(self) -> set[int]:
         """Nodes that were asked and have not said who they are."""
