@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from fedrisk.cli.main import main
+from fedrisk.errors import DisclosureError
 from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 from fedrisk.sites.folder import open_site
+from fedrisk.study import find_study
 
 NOW = datetime.now(UTC)
 Run = Callable[..., tuple[int, str, str]]
@@ -118,6 +120,37 @@ def test_a_study_is_shown_and_approved(joined: Run) -> None:
     assert "approved by a person: small" in out
     found = document(joined("check", "--folder", "north", "--offline", "--json"))
     assert list(found["approved"].values()) == ["small"]
+
+
+def test_approval_says_when_a_second_one_is_needed(joined: Run) -> None:
+    site = open_site(Path("north"))
+    first = find_study("study.toml")
+    Path("other.toml").write_text(STUDY.replace('"small"', '"other"'), encoding="utf-8")
+    Path("apart.toml").write_text(
+        STUDY.replace('"small"', '"apart"').replace('"age"', '"b"').replace('"ill"', '"c"'),
+        encoding="utf-8",
+    )
+    assert "second time" not in joined("approve", "study.toml", "--folder", "north")[1]
+    site.check_related(first)  # as its first question does
+    assert "second time" not in joined("approve", "study.toml", "--folder", "north")[1]
+    assert "second time" not in joined("approve", "apart.toml", "--folder", "north")[1]
+
+    other = ("approve", "other.toml", "--folder", "north")
+    _, out, _ = joined(*other)
+    assert f"study {first.hash[:12]}, answered here before, reads the same columns" in out
+    with pytest.raises(DisclosureError, match="related studies"):
+        site.check_related(find_study("other.toml"))
+    assert "second time" not in joined(*other)[1]
+    site.check_related(find_study("other.toml"))
+
+
+def test_the_second_approval_in_json(joined: Run) -> None:
+    words = ("approve", "study.toml", "--folder", "north", "--json")
+    assert document(joined(*words))["second_approval_for"] is None
+    open_site(Path("north")).ledger.related("f" * 64, frozenset({"age"}))
+    Path("study.toml").write_text(STUDY.replace('"small"', '"other"'), encoding="utf-8")
+    assert document(joined(*words))["second_approval_for"] == "f" * 64
+    assert document(joined(*words))["second_approval_for"] is None
 
 
 def test_check_counts_rows_that_fit(joined: Run) -> None:

@@ -113,11 +113,17 @@ def approve(study_name: str, folder: Path, by: str | None, as_json: bool) -> Non
     if not as_json:
         print_study(study)
     made = record(opened.approvals, study, by or _user(), datetime.now(UTC))
+    related = opened.related_study(study)
     if as_json:
         facts = {"study": made.name, "hash": made.study, "by": made.by, "time": made.time}
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps(facts | {"second_approval_for": related or None}))
         return
     click.echo(f"approved by {made.by}: {made.name} ({made.study})")
+    if related:
+        click.echo(
+            f"study {related[:12]}, answered here before, reads the same columns: compare the two, "
+            "then approve this one a second time; until then it is refused (rule: related studies)"
+        )
 
 
 def _user() -> str:

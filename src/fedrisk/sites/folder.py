@@ -123,6 +123,12 @@ class Site:
                 hint="compare the two studies, then approve this one anew: `fedrisk site approve`",
             )
 
+    def related_study(self, study: Study) -> str:
+        """Hash of the earlier study for which this one needs a second approval; empty for none."""
+        if self.policy.related_studies or len(self._approved(study.hash)) > 1:
+            return ""
+        return self.ledger.would_relate(study.hash, frozenset(study.columns))
+
     def charge(self, study: str, run: str, kind: str, question: str, cost: int, now: str) -> None:
         """Count a question; raise DisclosureError beyond a limit of the day."""
         policy = self.policy

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -180,13 +181,12 @@ class Ledger:
                 "INSERT INTO studies VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (study, json.dumps(sorted(columns))),
             )
-            (first,) = connection.execute(
-                "SELECT rowid FROM studies WHERE study = ?", (study,)
-            ).fetchone()
-            earlier = connection.execute(
-                "SELECT study, columns FROM studies WHERE rowid < ? ORDER BY rowid", (first,)
-            ).fetchall()
-        return next((s for s, names in earlier if columns & set(json.loads(names))), "")
+            return _earlier(connection, study, columns)
+
+    def would_relate(self, study: str, columns: frozenset[str]) -> str:
+        """As `related`, of a study that nobody has asked about yet; nothing is remembered."""
+        with self._open() as connection:
+            return _earlier(connection, study, columns)
 
     def first_asked(self, study: str) -> str:
         """When the first question about a study was counted, ISO 8601; empty for none."""
@@ -246,6 +246,13 @@ class Ledger:
                 (REFUSED,),
             ).fetchall()
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _earlier(connection: sqlite3.Connection, study: str, columns: frozenset[str]) -> str:
+    """The first study that reads one of the columns and came before this one."""
+    rows = connection.execute("SELECT study, columns FROM studies ORDER BY rowid").fetchall()
+    before = takewhile(lambda row: row[0] != study, rows)
+    return next((str(s) for s, names in before if columns & set(json.loads(names))), "")
 
 
 def _sum(connection: sqlite3.Connection, day: str, kind: str = "") -> float:
