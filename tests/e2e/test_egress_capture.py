@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from e2e.capture import sitecustomize
-from e2e.capture.search import Canary, Frames, leaks
-from e2e.capture.sent import Notes, Sent
+from e2e.capture.search import GROUPS, OUTCOMES, Canary, Frames, leaks
+from e2e.capture.sent import Notes, Sent, numbers_of
 from flwr.app import Array, ArrayRecord, Message
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import PushObjectRequest
@@ -45,7 +45,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 #: The site without a policy, of one person on each side of the split: its sums are that person's.
 OPEN_SITE = "tiny"
 GUARDED = ("north", "south")
-KNOWN_GAP = {"count below 10 in evaluation_sums/bin_events"}
+#: Fewer people, or fewer with either outcome in a group of scores, are a small group
+#: (docs/policy.md).
+LEAST = (Policy().contributors, Policy().pair_contributors)
 #: A level so rare that to count it is to point at people.
 RARE = "x"
 
@@ -181,7 +183,7 @@ class Federation:
         paths = [self.files[site], self.files[site].parent, self.home.root]
         paths += [self.folders[site]] if site in self.folders else []
         canaries = canaries_of(site)
-        return leaks(self.sent[site], canaries, self.frames, paths, Policy().contributors)
+        return leaks(self.sent[site], canaries, self.frames, paths, *LEAST)
 
 
 @pytest.fixture(scope="module", params=["resident", "stock"])
@@ -224,13 +226,7 @@ def federation(
 
 @pytest.mark.parametrize("site", GUARDED)
 def test_nothing_of_a_person_leaves(federation: Federation, site: str) -> None:
-    assert federation.leaks(site) - KNOWN_GAP == set()
-
-
-@pytest.mark.xfail(strict=False, reason="groups of scores hold enough people, but some few events")
-@pytest.mark.parametrize("site", GUARDED)
-def test_no_small_group_of_events_leaves(federation: Federation, site: str) -> None:
-    assert federation.leaks(site) & KNOWN_GAP == set()
+    assert federation.leaks(site) == set()
 
 
 @pytest.mark.parametrize("site", GUARDED)
@@ -273,6 +269,7 @@ def test_the_search_finds_people_where_no_policy_stands(federation: Federation) 
         "count below 10 in site_counts/train",
         "count below 10 in feature_summary/levels",
         "count below 10 in evaluation_sums/bin_rows",
+        "events below 5 in a group",
     } <= found
 
 
@@ -306,7 +303,7 @@ def test_the_search_finds_bytes_that_are_added_to_what_was_sent(federation: Fede
     for what, data in added.items():
         extra = {("1", "here", "there"): bytearray(posted("any", data))}
         dirty = Sent(clean.streams | extra, clean.programs, clean.elsewhere)
-        assert what in leaks(dirty, [canary], federation.frames, [path], 10)
+        assert what in leaks(dirty, [canary], federation.frames, [path], *LEAST)
 
 
 def test_the_search_finds_numbers_that_are_added_to_a_reply(federation: Federation) -> None:
@@ -316,12 +313,26 @@ def test_the_search_finds_numbers_that_are_added_to_a_reply(federation: Federati
     hidden = np.array([[0.5, age * pressure], [-(((age - mean) / width) ** 2), 3.0]])
     replies = federation.sent["north"].replies
     clean = Sent({("1", "", ""): pushed(replies[0])})
-    assert leaks(clean, [canary], federation.frames, [], 10) == set()
+    assert leaks(clean, [canary], federation.frames, [], *LEAST) == set()
 
     replies[0].content["extra"] = ArrayRecord({"newton_sums/hessian": Array(hidden)})
     dirty = Sent({("1", "", ""): pushed(replies[0])})
-    assert leaks(dirty, [canary], federation.frames, [], 10) == {
+    assert leaks(dirty, [canary], federation.frames, [], *LEAST) == {
         "age * pressure in newton_sums/hessian",
         "standardised age * standardised age in newton_sums/hessian",
         "count below 10 in newton_sums/hessian",
     }
+
+
+@pytest.mark.parametrize(("events", "few"), [(4, "events"), (16, "non-events")])
+def test_the_search_finds_few_outcomes_in_a_group(
+    federation: Federation, events: int, few: str
+) -> None:
+    sent = replace(federation.sent["north"])  # its replies are put together anew
+    (reply,) = (one for one in sent.replies if OUTCOMES in numbers_of(one))
+    arrays = {name: np.array(a.numpy()) for name, a in reply.content["arrays"].items()}
+    group = int(np.argmax(arrays[GROUPS]))
+    arrays[GROUPS][group], arrays[OUTCOMES][group] = 20, events
+    reply.content["arrays"] = ArrayRecord({name: Array(a) for name, a in arrays.items()})
+    dirty = Sent({("1", "", ""): pushed(reply)})
+    assert leaks(dirty, [], federation.frames, [], *LEAST) == {f"{few} below 5 in a group"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrisk.models.bins import feature_edges, logit_edges
-from fedrisk.models.metrics import evaluation_sums
+from fedrisk.models.metrics import binned_auroc, evaluation_sums
 from fedrisk.models.summary import SiteCounts, bins_by_feature, summarise
 from fedrisk.sites.disclosure_cells import (
     group_scores,
@@ -218,26 +218,86 @@ scores = st.lists(
 ).map(lambda v: np.array(v, float))
 
 
+outcomes = st.lists(st.booleans(), min_size=80, max_size=80).map(lambda v: np.array(v, bool))
+
+
 @settings(deadline=None)
-@given(scores, st.integers(2, 12))
-def test_each_grouped_score_is_that_of_many(logit: np.ndarray[Any, Any], least: int) -> None:
-    grouped = group_scores(logit, least)
+@given(scores, outcomes, st.integers(2, 12), st.integers(0, 7))
+def test_each_grouped_score_is_that_of_many(
+    logit: np.ndarray[Any, Any], drawn: np.ndarray[Any, Any], least: int, few: int
+) -> None:
+    events = drawn[: len(logit)]
+    grouped = group_scores(logit, events, least, few)
     if len(logit) >= least:
         assert min(Counter(grouped.tolist()).values()) >= least
     else:
         assert len(set(grouped.tolist())) <= 1
     order = np.argsort(logit, kind="stable")
     assert (np.diff(grouped[order]) >= 0).all()  # ranks are kept, but for ties
-    sums = evaluation_sums(grouped, np.zeros(len(logit), bool))
+    sums = evaluation_sums(grouped, events)
     held = sums.bin_rows[sums.bin_rows > 0]
     assert len(logit) < least or held.min() >= least
     assert sums.bin_rows.sum() == len(logit)
+    if min(events.sum(), (~events).sum()) >= few:
+        for counts in (sums.bin_events, sums.bin_rows - sums.bin_events):
+            assert not [n for n in counts if 0 < n < few]
+
+
+@settings(deadline=None)
+@given(scores, outcomes, outcomes, st.integers(2, 12))
+def test_merged_groups_are_made_of_those_that_rows_alone_make(
+    logit: np.ndarray[Any, Any],
+    one: np.ndarray[Any, Any],
+    other: np.ndarray[Any, Any],
+    least: int,
+) -> None:
+    """Whatever the outcomes, scores tell nothing more than the groups of rows do."""
+    fine = group_scores(logit, one[: len(logit)], least, 0)
+    np.testing.assert_array_equal(fine, group_scores(logit, other[: len(logit)], least, 0))
+    merged = group_scores(logit, one[: len(logit)], least, 5)
+    assert all(len(set(merged[fine == score])) == 1 for score in set(fine))
+
+
+def joined(values: np.ndarray[Any, Any], risk: np.ndarray[Any, Any]) -> float:
+    """What ties cost: differences of risk over pairs of rows that have one score."""
+    return sum(
+        abs(float(risk[one] - risk[other]))
+        for one, other in combinations(range(len(values)), 2)
+        if values[one] == values[other]
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 9), st.integers(2, 4), st.integers(0, 2**32))
+def test_no_other_merging_joins_risks_less_different(count: int, few: int, seed: int) -> None:
+    """Against every way to cut up to nine groups."""
+    random = np.random.default_rng(seed)
+    centres = logit_edges()[np.sort(random.choice(3072, count, replace=False))] + 1 / 256
+    logit = np.repeat(centres, random.integers(2, 7, count))
+    events = random.random(len(logit)) < 0.4
+    merged = group_scores(logit, events, 2, few)
+    risk = 1 / (1 + np.exp(-logit))
+
+    def fits(groups: np.ndarray[Any, Any]) -> bool:
+        held = [(events[groups == g].sum(), (~events)[groups == g].sum()) for g in set(groups)]
+        return not any(0 < n < few for pair in held for n in pair)
+
+    costs = []
+    for cuts in product([0, 1], repeat=count - 1):
+        groups = np.cumsum([0, *cuts])[np.searchsorted(centres, logit)]
+        if fits(groups):
+            costs.append(joined(groups, risk))
+    if costs:
+        assert joined(merged, risk) == pytest.approx(min(costs), abs=1e-9)
+    else:
+        assert len(set(merged)) == 1
 
 
 def test_a_group_s_score_tells_nothing_finer_than_a_bin() -> None:
     """A thousand zeros and one score of five: the mean would tell that it is one."""
     logit = np.array([*[0.0] * 1000, 5.0])
-    assert set(group_scores(logit, 10).tolist()) == {
+    events = np.arange(1001) % 2 == 0
+    assert set(group_scores(logit, events, 10, 5).tolist()) == {
         float(logit_edges()[1536] + np.diff(logit_edges())[0] / 2)
     }
 
@@ -246,15 +306,29 @@ def test_ordinary_scores_keep_their_figures() -> None:
     random = np.random.default_rng(2)
     logit = random.normal(-2, 1, 5000)
     events = random.random(5000) < 1 / (1 + np.exp(-logit))
-    exact, told = evaluation_sums(logit, events), evaluation_sums(group_scores(logit, 10), events)
+    exact = evaluation_sums(logit, events)
+    told = evaluation_sums(group_scores(logit, events, 10, 5), events)
     for name in ("expected", "squared_error", "log_loss"):
-        assert float(getattr(told, name)) == pytest.approx(float(getattr(exact, name)), rel=1e-3)
+        assert float(getattr(told, name)) == pytest.approx(float(getattr(exact, name)), rel=2e-3)
+    auroc = [binned_auroc(sums.bin_events, sums.bin_rows) for sums in (exact, told)]
+    assert auroc[1] == pytest.approx(auroc[0], abs=1e-3)
+
+
+def test_merging_keeps_what_is_expected() -> None:
+    """Of rare events: a wide group's mean log-odds would be a risk well below its mean risk."""
+    random = np.random.default_rng(3)
+    logit = random.normal(-4, 1.5, 1000)
+    events = random.random(1000) < 1 / (1 + np.exp(-logit))
+    told = evaluation_sums(group_scores(logit, events, 10, 20), events)
+    exact = evaluation_sums(logit, events)
+    assert len(np.flatnonzero(told.bin_rows)) < 12
+    assert float(told.expected) == pytest.approx(float(exact.expected), rel=0.01)
 
 
 def test_few_or_no_scores() -> None:
-    assert group_scores(np.zeros(0), 10).shape == (0,)
+    assert group_scores(np.zeros(0), np.zeros(0, bool), 10, 5).shape == (0,)
     logit = np.array([0.3, 0.4])
-    assert group_scores(logit, 1) is logit
+    assert group_scores(logit, np.array([True, False]), 1, 5) is logit
 
 
 def test_what_is_withheld_adds_nothing() -> None:

@@ -88,7 +88,9 @@ def _hidden(case: Case, record: Record) -> Record:
 
 
 def _scores(case: Case) -> tuple[FloatArray, BoolArray]:
-    return group_scores(case.logits[0], case.policy.contributors), case.rows[1]
+    events, policy = case.rows[1], case.policy
+    least, outcomes = policy.contributors, policy.pair_contributors
+    return group_scores(case.logits[0], events, least, outcomes), events
 
 
 def group_sizes(case: Case) -> dict[str, float]:

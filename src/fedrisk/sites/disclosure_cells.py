@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fedrisk.errors import DisclosureError
 from fedrisk.models.bins import feature_edges, logit_edges
+from fedrisk.models.logistic import expit
 from fedrisk.models.metrics import EvaluationSums
 from fedrisk.models.summary import FeatureSummary, SiteCounts, split_by_feature, summary_dimensions
 from fedrisk.study import CategoryFeature, Study
@@ -275,8 +276,8 @@ def _hide_minority(part: FloatArray, whole: float, least: int) -> FloatArray:
     return hidden
 
 
-def group_scores(logit: FloatArray, least: int) -> FloatArray:
-    """Scores without small groups: of each group of ``least`` neighbours, its mean's bin's centre.
+def group_scores(logit: FloatArray, events: BoolArray, least: int, outcomes: int) -> FloatArray:
+    """Scores of groups in place of rows: each group's mean, as the centre of a score bin.
 
     Everything that an evaluation tells is then made of groups: one row's score stands nowhere, and
     the centre of a bin of width 1/128 hides what an exact mean of chosen parameters would encode.
@@ -284,22 +285,96 @@ def group_scores(logit: FloatArray, least: int) -> FloatArray:
     Parameters
     ----------
     logit : (rows,) array
+    events : (rows,) array of bool
     least : int
-        Up to 1 leaves the scores as they are.
+        Rows of a group. Up to 1 leaves the scores as they are.
+    outcomes : int
+        Events of a group that has any, and rows without the event of one that has any.
     """
     if least <= 1 or not len(logit):
         return logit
+    return _merge_few_outcomes(_neighbours(logit, least), events, outcomes)
+
+
+def _neighbours(logit: FloatArray, least: int) -> FloatArray:
+    """Each row's score as the mean of its group of ``least`` neighbours or more."""
     edges = logit_edges()
-    width = edges[1] - edges[0]
     places = np.searchsorted(edges, logit, side="right")
     rows = np.bincount(places, minlength=len(edges) + 1).astype(np.float64)
     sums = np.bincount(places, np.clip(logit, edges[0], edges[-1]), minlength=len(edges) + 1)
     values = np.zeros(len(rows))
     for first, last in _groups(rows, least) or [(0, len(rows))]:
-        mean = sums[first:last].sum() / rows[first:last].sum()
-        values[first:last] = edges[0] + (np.floor((mean - edges[0]) / width) + 0.5) * width
+        values[first:last] = _centre(sums[first:last].sum() / rows[first:last].sum())
     grouped: FloatArray = values[places]
     return grouped
+
+
+def _centre(logit: float) -> float:
+    """The centre of the score bin that this lies in."""
+    edges = logit_edges()
+    width = edges[1] - edges[0]
+    return float(edges[0] + (np.floor((logit - edges[0]) / width) + 0.5) * width)
+
+
+def _merge_few_outcomes(scores: FloatArray, events: BoolArray, least: int) -> FloatArray:
+    """Merge neighbouring groups with few of either outcome; risks, not log-odds, keep their sum.
+
+    Made of groups' scores alone, so it tells no row's score that they did not tell.
+    """
+    distinct, places = np.unique(scores, return_inverse=True)
+    rows = np.bincount(places).astype(np.float64)
+    held = np.bincount(places, events).astype(np.float64)
+    risk = expit(distinct)
+    values = distinct.copy()
+    for first, last in _outcome_groups(risk, rows, held, least):
+        if last - first > 1:
+            mean = np.average(risk[first:last], weights=rows[first:last])
+            values[first:last] = _centre(float(np.log(mean) - np.log1p(-mean)))
+    merged: FloatArray = values[places]
+    return merged
+
+
+def _outcome_groups(
+    risk: FloatArray, rows: FloatArray, events: FloatArray, least: int
+) -> list[tuple[int, int]]:
+    """Half-open ranges that tile the groups, each with 0 or ``least`` of either outcome.
+
+    Of all such tilings the one that joins least different risks: the sum of ``|p - q|`` over pairs
+    of rows in one range, which is twice what their ties cost the AUROC in pairs of an event and a
+    non-event, if outcomes follow the risks. So outcomes say what may be told apart, and scores
+    alone what best to. One range where no tiling is possible. By dynamic programming, a range's
+    cost by cumulative sums.
+    """
+    count, all_rows, all_events, all_risk = len(rows), *map(_from_zero, (rows, events, rows * risk))
+    pairs = _from_zero(rows * (risk * all_rows[:-1] - all_risk[:-1]))
+    best, start = np.full(count + 1, np.inf), np.zeros(count + 1, np.int64)
+    best[0] = 0.0
+    for end in range(1, count + 1):
+        more, held = all_rows[end] - all_rows[:end], all_events[end] - all_events[:end]
+        apart = pairs[end] - pairs[:end] - all_rows[:end] * (all_risk[end] - all_risk[:end])
+        cost = best[:end] + apart + all_risk[:end] * more
+        cost[_few(held, least) | _few(more - held, least)] = np.inf
+        start[end] = np.argmin(cost)
+        best[end] = cost[start[end]]
+    return _followed(start) if np.isfinite(best[-1]) else [(0, count)]
+
+
+def _from_zero(values: FloatArray) -> FloatArray:
+    return np.concatenate([[0.0], np.cumsum(values)])
+
+
+def _few(counts: FloatArray, least: int) -> BoolArray:
+    few: BoolArray = (counts > 0) & (counts < least)
+    return few
+
+
+def _followed(start: Codes) -> list[tuple[int, int]]:
+    """The ranges, from the last one's start back."""
+    ranges, end = [], len(start) - 1
+    while end:
+        ranges.append((int(start[end]), end))
+        end = int(start[end])
+    return ranges[::-1]
 
 
 def withheld(sums: EvaluationSums) -> EvaluationSums:

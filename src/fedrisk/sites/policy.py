@@ -38,7 +38,7 @@ class Policy(BaseModel):
         score. Unless it is zero, no row makes up half of a number's variance either.
     pair_contributors : int
         Least number of rows with both of two levels or missing values (DataSHIELD's
-        ``nfilter.tab`` is 3).
+        ``nfilter.tab`` is 3), and of either outcome within a group of scores that has it.
     parameters_per_row : float
         Most parameters for one training row (DataSHIELD's ``nfilter.glm``).
     candidates : int
@@ -124,7 +124,7 @@ _COMMENTS = {
     "linear_predictor": "largest |log-odds| that a question may give to `contributors` rows",
     "effective_rows": "least effective sample size behind every sum",
     "contributors": "least rows behind every level, missing value, outcome, bin and score",
-    "pair_contributors": "least rows with both of two levels or missing values",
+    "pair_contributors": "least rows of a pair of levels, and of an outcome in a group of scores",
     "parameters_per_row": "most parameters for one training row",
     "candidates": "most parameter vectors in one question",
     "smallest_share": "these rows are at least this share of the federation's",

@@ -22,6 +22,8 @@ NO_COUNTS = {
     "site_evaluation/defined": "whether there is an AUROC: 0 or 1",
     "egress/sequence": "how many answers have left the site",
 }
+#: Outcomes of people in a group, of which fewer may be than people in it; and the group's rows.
+OUTCOMES, GROUPS = "evaluation_sums/bin_events", "evaluation_sums/bin_rows"
 #: Two numbers this close, relatively, are taken for the same.
 CLOSE = 1e-9
 
@@ -76,6 +78,7 @@ def leaks(
     frames: Frames,
     paths: Iterable[Path],
     least: int,
+    outcomes: int,
 ) -> set[str]:
     """Kinds of what was found of people in what was sent; empty is what a site promises.
 
@@ -89,10 +92,13 @@ def leaks(
         Files and folders of the site.
     least : int
         Counts of people below this, other than zero, are small groups.
+    outcomes : int
+        So are events below this, and people without the event, within a group of scores.
     """
     found = _in_bytes(sent, canaries, paths)
     for numbers in sent.numbers:
         found |= _in_numbers(numbers, canaries, frames) | _small_counts(numbers, least)
+        found |= _few_outcomes(numbers, outcomes)
     return found
 
 
@@ -132,8 +138,22 @@ def _looks(array: FloatArray) -> dict[str, FloatArray]:
 def _small_counts(numbers: Numbers, least: int) -> set[str]:
     found = set()
     for name, array in numbers.items():
-        values = np.asarray(array, np.float64).ravel()
-        small = (values == np.round(values)) & (values >= 1) & (values < least)
-        if name not in NO_COUNTS and small.any():
+        if name not in NO_COUNTS and name != OUTCOMES and _any_below(array, least):
             found.add(f"count below {least} in {name}")
     return found
+
+
+def _few_outcomes(numbers: Numbers, least: int) -> set[str]:
+    if OUTCOMES not in numbers:
+        return set()
+    events, rows = numbers[OUTCOMES], numbers[GROUPS]
+    counts = {"events": events, "non-events": np.asarray(rows) - np.asarray(events)}
+    return {
+        f"{what} below {least} in a group" for what, n in counts.items() if _any_below(n, least)
+    }
+
+
+def _any_below(array: np.ndarray, least: int) -> bool:
+    values = np.asarray(array, np.float64).ravel()
+    small = (values == np.round(values)) & (values >= 1) & (values < least)
+    return bool(small.any())
