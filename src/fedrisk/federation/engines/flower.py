@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrisk.errors import FederationError
+from fedrisk.federation.guardian import die_with_parent
 from fedrisk.federation.provisioning.keys import write_private
 
 #: Seconds for one `flwr` command.
@@ -135,6 +136,8 @@ class Control:
                 text=True,
                 timeout=COMMAND_SECONDS,
                 check=False,
+                # Of an owner that is killed no command is left, to register what nobody notes.
+                preexec_fn=die_with_parent,
             )
         except subprocess.TimeoutExpired:
             raise self._failed(arguments, f"no answer within {COMMAND_SECONDS:g} s") from None

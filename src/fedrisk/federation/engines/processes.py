@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,9 @@ from typing import Self
 
 from fedrisk.errors import FederationError
 
-#: Seconds for the guardian to end everything before its owner stops waiting for it.
-STOP_SECONDS = 15.0
+#: Seconds for the guardian to end everything before its owner stops waiting for it, and to follow
+#: a signal.
+STOP_SECONDS, SIGNAL_SECONDS = 15.0, 3.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -111,13 +113,12 @@ class Processes:
         trace: TracebackType | None,
     ) -> None:
         guardian = self._running()
-        if guardian.stdin is not None:
-            guardian.stdin.close()
         try:
-            guardian.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            guardian.terminate()
-            guardian.wait()
+            if guardian.stdin is not None:
+                # What was not sent is sent now: a guardian that was killed reads no more.
+                with suppress(BrokenPipeError):
+                    guardian.stdin.close()
+            _end(guardian)
         finally:
             shutil.rmtree(self.private, ignore_errors=True)
 
@@ -204,11 +205,25 @@ class Processes:
         guardian = self._running()
         if guardian.stdout is None:
             return
-        for line in guardian.stdout:
-            event = json.loads(line)
-            self.exited[event["exited"]] = event["code"]
+        with guardian.stdout:
+            for line in guardian.stdout:
+                event = json.loads(line)
+                self.exited[event["exited"]] = event["code"]
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._guardian is None:
             raise RuntimeError("use Processes as a context manager")
         return self._guardian
+
+
+def _end(guardian: subprocess.Popen[bytes]) -> None:
+    """Wait for its end, with a signal and then SIGKILL where it does not come."""
+    for seconds, harder in ((STOP_SECONDS, guardian.terminate), (SIGNAL_SECONDS, guardian.kill)):
+        try:
+            guardian.wait(seconds)
+        except subprocess.TimeoutExpired:
+            harder()
+        else:
+            return
+    with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a lost disk, say
+        guardian.wait(SIGNAL_SECONDS)
