@@ -142,3 +142,16 @@ def test_a_run_that_is_stopped_at_either_summary_ends_as_an_undisturbed_one(
     again = train(make_broadcast(grid, sites, study=study), NOW, Checkpoints.claim(folder))
     assert again.model == fit(study, sites).model
     assert grid.heard["west"].count("summary") == 2 - moment
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_largest_numbers_that_are_accepted_can_be_fitted(tmp_path: Path) -> None:
+    study, sites = study_of("offsets"), write(tmp_path, 0.0)
+    for path in sites.values():
+        header, *lines = path.read_text().splitlines()
+        cells = [line.split(",") for line in lines]
+        lines = [f"{-1e100 if i % 2 else 1e100},{z},{y}" for i, (_, z, y) in enumerate(cells)]
+        path.write_text("\n".join([header, *lines]) + "\n")
+    result = fit(study, sites)
+    assert np.isfinite(parameters(result)).all()
+    assert LogisticModel.from_document(result.model).design.columns[0].scale > 9e99

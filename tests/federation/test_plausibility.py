@@ -39,7 +39,7 @@ def number(rng: np.random.Generator, rows: int) -> tuple[dict[str, Any], np.ndar
     if rng.random() < 0.15:
         values = np.full(rows, centre)
     if rng.random() < 0.1:
-        values = values * 10.0 ** rng.uniform(100, 140)
+        values = values * 10.0 ** rng.uniform(60, 80)
     entry: dict[str, Any] = {"name": "", "kind": "number"}
     low, high = float(values.min()), float(values.max())
     if rng.random() < 0.4 and low < high:

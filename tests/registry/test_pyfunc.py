@@ -72,6 +72,7 @@ def test_missing_has_many_spellings(scorer, missing):
         ({"age": "old"}, "between 0 and 120 year"),
         ({"sbp": float("inf")}, "must be a number"),
         ({"sbp": "high"}, "must be a number"),
+        ({"sbp": -1e308}, r"larger than 1e\+100 in size"),
         ({"sex": "other"}, "must be one of female, male"),
     ],
 )

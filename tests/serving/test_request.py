@@ -38,6 +38,10 @@ def test_missing_values_are_none_where_the_study_allows_them() -> None:
         ("age", 130, "must be between 0 and 120 year"),
         ("age", -0.5, "must be between 0 and 120 year"),
         ("pm2.5", -1, "must be at least 0 ug/m3"),
+        ("marker", 1e308, "must not be larger than 1e+100 in size"),
+        ("marker", -1.1e100, "must not be larger than 1e+100 in size"),
+        ("pm2.5", 1e200, "must not be larger than 1e+100 in size"),
+        ("pm2.5", -1e200, "must be at least 0 ug/m3"),
         ("age", "61", "must be a number"),
         ("age", True, "must be a number"),
         ("age", None, "must not be missing"),
@@ -105,7 +109,7 @@ def test_any_bytes_are_answered_by_our_own_errors(body: bytes) -> None:
             read(body)
 
 
-@given(st.floats(0, 120), st.floats(-1e300, 1e300), st.sampled_from(["female", "male", None]))
+@given(st.floats(0, 120), st.floats(-1e100, 1e100), st.sampled_from(["female", "male", None]))
 def test_valid_values_arrive_unchanged(age: float, marker: float, sex: str | None) -> None:
     row = {**ROW, "age": age, "marker": marker, "sex": sex}
     read = VALIDATOR.row(json.dumps(row).encode())

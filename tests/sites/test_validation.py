@@ -39,6 +39,8 @@ def broken(study: Study, path: Path, **keys: Any) -> list[tuple[int | None, str,
         ("50,70,3,0", "sex", "3", "must be one of female, male"),
         ("50,70,male,inf", "ill", "inf", "must be finite"),
         ("50,-Infinity,male,0", "pulse", "-Infinity", "must be finite"),
+        ("50,1e308,male,0", "pulse", "1e308", "must not be larger than 1e+100 in size"),
+        ("50,-1e101,male,0", "pulse", "-1e101", "must not be larger than 1e+100 in size"),
     ],
 )
 def test_a_broken_rule_is_named(

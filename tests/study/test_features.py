@@ -30,3 +30,19 @@ def test_a_plausible_range_may_be_the_hard_one():
 
 def test_a_plausible_range_needs_no_hard_one():
     assert NumberFeature(name="x", plausible=(-1, 1)).minimum is None
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"minimum": -1e101}, {"maximum": 1e308}, {"plausible": (-1e200, 0)}]
+)
+def test_a_bound_whose_square_is_no_number_is_refused(bounds):
+    with pytest.raises(ValueError, match=r"larger than 1e\+100 in size"):
+        NumberFeature(name="x", **bounds)
+
+
+def test_without_a_bound_there_is_a_limit_that_has_its_own_words():
+    feature = NumberFeature(name="x", minimum=0)
+    assert feature.limits == (0, 1e100)
+    assert feature.outside_text(1e101) == "must not be larger than 1e+100 in size"
+    assert feature.outside_text(-1e101) == "must be at least 0"
+    assert feature.outside_text(float("inf")) == "must be at least 0"

@@ -15,7 +15,7 @@ from fedrisk.study.values import LevelReader, number_or_text
 
 TEXTS = ["", "NA", " NA ", "na", "1", "1.0", "-1", "+5", ".5", "5.", "1e2", "1e999", "inf", "nan"]
 TEXTS += ["-Infinity", "nan(1)", "0x1", "1_0", "1,5", " 7 ", "true", "True", "x", " x", "X", "121"]
-TEXTS += ["--1", "\uff11", "\u00a07", "\t7", "\x1f7"]
+TEXTS += ["1e100", "-1e101", "1e308", "--1", "\uff11", "\u00a07", "\t7", "\x1f7"]
 CLASS = CategoryFeature(name="class", kind="category", levels=("1", "true", "x"), missing="allow")
 AGE = NumberFeature(name="age", unit="year", minimum=0, maximum=120)
 
@@ -36,6 +36,8 @@ def rule_of_number(feature: NumberFeature, text: str) -> tuple[float, list[str]]
     low, high = feature.minimum, feature.maximum
     if (low is not None and value < low) or (high is not None and value > high):
         return math.nan, [feature.bounds_text]
+    if abs(value) > 1e100:
+        return math.nan, ["must not be larger than 1e+100 in size"]
     return value, []
 
 

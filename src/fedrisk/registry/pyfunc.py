@@ -98,10 +98,12 @@ def _numbers(
     import pandas as pd
 
     read = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    low = -np.inf if feature.minimum is None else feature.minimum
-    high = np.inf if feature.maximum is None else feature.maximum
-    fits = np.isfinite(read) & (read >= low) & (read <= high)
-    _record(feature, values, ~fits & ~missing, feature.bounds_text, violations)
+    low, high = feature.limits
+    fits = (read >= low) & (read <= high)
+    violations.extend(
+        _violation(feature, values, row, feature.outside_text(read[row]))
+        for row in np.flatnonzero(~fits & ~missing).tolist()
+    )
     return np.where(missing, np.nan, read)
 
 
@@ -125,9 +127,12 @@ def _record(
     violations: list[Violation],
 ) -> None:
     violations.extend(
-        Violation("frame", int(row) + 1, feature.name, str(values.iloc[row]), rule)
-        for row in np.flatnonzero(wrong)
+        _violation(feature, values, row, rule) for row in np.flatnonzero(wrong).tolist()
     )
+
+
+def _violation(feature: Feature, values: pd.Series[Any], row: int, rule: str) -> Violation:
+    return Violation("frame", row + 1, feature.name, str(values.iloc[row]), rule)
 
 
 def read_scorer(model: dict[str, Any], checks: Sequence[dict[str, Any]]) -> RiskScorer:

@@ -46,9 +46,8 @@ def feature_schema(feature: Feature) -> CoreSchema:
     """What a feature's value must be: a finite JSON number within bounds, or one of the levels."""
     schema: CoreSchema
     if isinstance(feature, NumberFeature):
-        schema = schemas.float_schema(
-            strict=True, allow_inf_nan=False, ge=feature.minimum, le=feature.maximum
-        )
+        low, high = feature.limits
+        schema = schemas.float_schema(strict=True, allow_inf_nan=False, ge=low, le=high)
     else:
         schema = schemas.literal_schema(list(feature.levels))
     if feature.missing == "allow":
@@ -188,8 +187,10 @@ class RequestValidator:
         feature = self._features[name]
         if kind == "missing" or value is None:
             return NOT_MISSING
-        if kind in _OUTSIDE or not isinstance(feature, NumberFeature):
+        if not isinstance(feature, NumberFeature):
             return feature.bounds_text
+        if kind in _OUTSIDE:
+            return feature.outside_text(value)
         return FINITE if kind == "finite_number" else A_NUMBER
 
 

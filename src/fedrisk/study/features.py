@@ -10,6 +10,10 @@ from fedrisk.study.values import MISSING
 
 Missing = Literal["reject", "allow"]
 
+#: Largest size of a number: squares and their sums over all rows stay finite.
+LARGEST = 1e100
+TOO_LARGE = f"must not be larger than {LARGEST:g} in size"
+
 
 class _Strict(BaseModel):
     """Unknown keys are errors, and nothing changes after it was checked."""
@@ -21,7 +25,7 @@ class NumberFeature(_Strict):
     """A measured quantity.
 
     ``minimum`` and ``maximum`` are hard bounds: a value outside is an error. ``plausible`` is a
-    closed range: a value outside is accepted and flagged.
+    closed range: a value outside is accepted and flagged. Without a hard bound, `LARGEST` is one.
     """
 
     name: str = Field(min_length=1)
@@ -40,7 +44,27 @@ class NumberFeature(_Strict):
             raise ValueError("minimum must be below maximum")
         if self.plausible is not None and not low <= self.plausible[0] < self.plausible[1] <= high:
             raise ValueError("plausible must be [low, high] within minimum and maximum")
+        named = (self.minimum, self.maximum, *(self.plausible or ()))
+        if any(abs(bound) > LARGEST for bound in named if bound is not None):
+            raise ValueError(f"a bound {TOO_LARGE}")
         return self
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and largest value that is accepted, whether declared or not."""
+        low = -LARGEST if self.minimum is None else self.minimum
+        high = LARGEST if self.maximum is None else self.maximum
+        return low, high
+
+    def outside_text(self, value: float) -> str:
+        """The rule that a value outside `limits` breaks, in words.
+
+        >>> NumberFeature(name="age", minimum=0).outside_text(1e308)
+        'must not be larger than 1e+100 in size'
+        """
+        declared = self.minimum if value < 0 else self.maximum
+        too_large = declared is None and LARGEST < abs(value) < float("inf")
+        return TOO_LARGE if too_large else self.bounds_text
 
     @property
     def bounds_text(self) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrisk.study.columns import Column, read_levels, read_numbers, type_fits
-from fedrisk.study.features import CategoryFeature, Feature, NumberFeature
-from fedrisk.study.records import BoolArray
+from fedrisk.study.features import LARGEST, TOO_LARGE, CategoryFeature, Feature, NumberFeature
+from fedrisk.study.records import BoolArray, FloatArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,8 +73,7 @@ def absent_feature(feature: Feature, rows: int) -> NDArray[Any]:
 
 def _check_number(feature: NumberFeature, column: Column) -> Checked:
     values, unreadable = read_numbers(column)
-    low = -np.inf if feature.minimum is None else feature.minimum
-    high = np.inf if feature.maximum is None else feature.maximum
+    low, high = feature.limits
     # One chain over the column in the usual case; the rules apart when it fails.
     fits = np.isfinite(values) & (values >= low) & (values <= high)
     if feature.missing == "allow":
@@ -85,11 +84,24 @@ def _check_number(feature: NumberFeature, column: Column) -> Checked:
     finite = np.isfinite(values)
     checked.note(A_NUMBER, unreadable)
     checked.note(FINITE, ~finite & ~column.missing & ~unreadable)
-    checked.note(feature.bounds_text, finite & ~fits)
+    outside = finite & ~fits
+    undeclared = _beyond_undeclared(feature, values)
+    checked.note(feature.bounds_text, outside & ~undeclared)
+    checked.note(TOO_LARGE, outside & undeclared)
     if feature.missing == "reject":
         checked.note(NOT_MISSING, column.missing)
     values[~fits] = np.nan
     return checked
+
+
+def _beyond_undeclared(feature: NumberFeature, values: FloatArray) -> BoolArray:
+    """Where a value is too large, on a side where the study declares no bound."""
+    wrong = np.zeros(len(values), bool)
+    if feature.minimum is None:
+        wrong |= values < -LARGEST
+    if feature.maximum is None:
+        wrong |= values > LARGEST
+    return wrong
 
 
 def _check_category(feature: CategoryFeature, column: Column) -> Checked:

@@ -29,6 +29,7 @@ def of(*sites: list[Any]) -> ColumnProfile:
         (["1", "1.0"], "constant"),
         (["", "NA"], "empty"),
         ([1.0, float("inf"), 2.0], "not finite"),
+        ([1.0, -1e150, 2.0], "too large"),
         ([[1], [2]], "text"),
     ],
 )

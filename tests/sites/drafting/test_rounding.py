@@ -31,6 +31,7 @@ def test_plausible_ranges_hold_what_is_usual(first: float, second: float) -> Non
 
 def test_too_large_numbers_have_no_bounds() -> None:
     assert hard_bounds(-1e308, 1e308) == (None, None)
+    assert hard_bounds(-6e99, 6e99) == (None, None)  # wider by half they would be no study's bounds
     assert plausible_range(-1e308, 1e308) is None
     assert plausible_range(0.0, 1.7e308) is None
     assert plausible_range(3.0, 3.0) is None

@@ -19,6 +19,7 @@ from fedrisk.sites.labels import label_value
 from fedrisk.sites.validation import missing_column
 from fedrisk.study import Study, parse_study
 from fedrisk.study.columns import Column
+from fedrisk.study.features import LARGEST
 
 EVENT_WORDS = ("1", "true", "yes", "y", "dead", "died", "death", "event", "case", "positive", "pos")
 _ID = re.compile(r"(.*[_ .-])?(id|uid|pid|mrn|code)|(patient|person|subject|participant|user)")
@@ -160,6 +161,7 @@ def _place(column: ColumnProfile, proposal: Proposal) -> None:
         "text": f"has {column.distinct} different texts: an identifier or free text",
         "site": "has one value at each site: it names the site",
         "not finite": "holds values that are not finite",
+        "too large": f"holds values larger than {LARGEST:g} in size",
         "time": "holds dates or times",
     }
     if _ID.fullmatch(lower):

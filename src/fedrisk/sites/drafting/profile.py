@@ -13,13 +13,16 @@ import numpy as np
 from fedrisk.errors import DataError
 from fedrisk.sites.readers import column_names, read_columns
 from fedrisk.study.columns import Column, distinct, read_numbers, read_times, type_fits
+from fedrisk.study.features import LARGEST
 from fedrisk.study.records import FloatArray
 from fedrisk.study.values import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["number", "time", "category", "text", "constant", "empty", "site", "not finite"]
+Kind = Literal[
+    "number", "time", "category", "text", "constant", "empty", "site", "not finite", "too large"
+]
 #: Text columns with more values than this are taken for free text or identifiers.
 MOST_LEVELS = 30
 #: Share of numbers left outside the range on either side.
@@ -141,6 +144,8 @@ def _profile_numbers(
 ) -> ColumnProfile:
     if not np.isfinite(numbers).all():
         return ColumnProfile(name, "not finite", missing, distinct=len(counts))
+    if np.abs(numbers).max() > LARGEST:
+        return ColumnProfile(name, "too large", missing, distinct=len(counts))
     low, high = float(numbers.min()), float(numbers.max())
     if low == high:
         return ColumnProfile(name, "constant", missing, distinct=1)

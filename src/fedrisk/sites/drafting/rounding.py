@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
-#: Ranges wider than this, or finer than its inverse, cannot be rounded in floating point.
-WIDEST = 1e300
+from fedrisk.study.features import LARGEST
+
+#: For ranges wider than this, or finer than its inverse, no round limits are proposed: they might
+#: be larger than a study's bounds may be.
+WIDEST = LARGEST / 10
 
 
 def _step(span: float, digits: int) -> float:
