@@ -76,7 +76,7 @@ def test_two_sites_with_one_name(study: Study, sites: dict[str, Path]) -> None:
 
 
 def test_reply_without_figures_is_named(study: Study, sites: dict[str, Path]) -> None:
-    content = RecordDict({"site": ConfigRecord({"name": "north"})})
+    content = RecordDict({"site": ConfigRecord({"name": "north", "study-hash": study.hash})})
     with pytest.raises(QuorumError, match="'north' sent no readable answer"):
         ask(study, sites, Altered(sites, content))
 

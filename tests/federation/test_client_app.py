@@ -68,7 +68,8 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 def test_an_answer_leaves_with_the_log_s_signed_head(folder: Path, study: Study) -> None:
     content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
     assert "feature_summary/rows" in content.array_records["arrays"]
-    assert content.config_records["site"]["name"] == "north"
+    about = content.config_records["site"]
+    assert (about["name"], about["study-hash"]) == ("north", study.hash)
     (entry,) = entries(folder)
     assert (entry["outcome"], entry["run"], entry["kind"]) == ("released", "r1", "summary")
     assert entry["groups"]["rows"] == float(content.metric_records["metrics"]["num-examples"])

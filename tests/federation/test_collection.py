@@ -72,6 +72,10 @@ def study_hash(content: Any) -> None:
     content.config_records["site"]["study-hash"] = "0" * 64
 
 
+def no_study_hash(content: Any) -> None:
+    del content.config_records["site"]["study-hash"]
+
+
 def garbage(_grid: Any, asked: Message, reply: Message, _number: int) -> Message:
     array = reply.content.array_records["arrays"]["feature_summary/rows"]
     broken = Array(array.dtype, array.shape, array.stype, b"\x93NUMPY garbage")
@@ -96,7 +100,8 @@ FAULTS = {
         error(ErrorCode.CLIENT_APP_CRASHED, "killed"),
         r"within .* s \(node 3: killed\)",
     ),
-    "another study": (rewritten(study_hash), "another study"),
+    "another study": (rewritten(study_hash), "'west' answers about another study: 0000"),
+    "no study": (rewritten(no_study_hash), "'west' answers about another study: it names none"),
     "unknown record": (unknown_record, r"sent \['rows_of_patients'\]"),
     "no name": (drop("site"), "sent no readable answer"),
     "no arrays": (drop("arrays"), "'west' sent no readable answer"),

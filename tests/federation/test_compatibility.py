@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flwr.app import ConfigRecord, Message
+from flwr.app import Message
 
 from fedrisk import __version__
 from fedrisk.errors import FederationError, QuorumError, SiteRefusedError
@@ -31,8 +31,7 @@ class OtherRelease(InMemoryGrid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         for message in super().pull_messages(message_ids):
             if message.metadata.src_node_id == 1:
-                about = {"name": "north", "version": self.version}
-                message.content["site"] = ConfigRecord(about)
+                message.content.config_records["site"]["version"] = self.version
             yield message
 
 

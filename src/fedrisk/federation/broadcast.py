@@ -181,7 +181,8 @@ def read_reply(message: Message, study_hash: str) -> Reply:
     ----------
     message : Message
     study_hash : str
-        Of the study that was asked about; a reply that names one must name this one.
+        Of the study that was asked about; an answer must name it, a refusal need not: it may be
+        that the site could not read the question.
 
     Raises
     ------
@@ -198,8 +199,9 @@ def read_reply(message: Message, study_hash: str) -> Reply:
         raise SiteRefusedError(
             f"site {site!r} refuses: {refusal['reason']!s}", str(refusal["hint"])
         )
-    if about.get("study-hash", study_hash) != study_hash:
-        raise EgressError(f"site {site!r} answers about another study: {about['study-hash']!s}")
+    said = str(about.get("study-hash", "it names none"))
+    if said != study_hash:
+        raise EgressError(f"site {site!r} answers about another study: {said[:64]}")
     try:
         arrays = {name: array.numpy() for name, array in content.array_records["arrays"].items()}
         rows = int(str(content.metric_records["metrics"]["num-examples"]))

@@ -180,16 +180,16 @@ def _answered(
 def _answered_from_rows(
     query: Query, site: str, path: Path, guard: Guard, errand: Errand | None, now: datetime
 ) -> RecordDict:
-    cohort = open_cohort(query, site, path)
+    cohort, study_hash = open_cohort(query, site, path), query.study.hash
     case = guard.examine_rows(query, cohort, now)
     if case is None or case.cohort is None:
         released = release(answer(cohort, query), query.dimensions)
-        return reply_content(site, released.arrays, rows=cohort.counts.train)
+        return reply_content(site, study_hash, released.arrays, cohort.counts.train)
     records = hide(case, answer(case.cohort, query))
     if errand is not None:
         errand = replace(errand, groups=group_sizes(case))
     released = release(records, query.dimensions, errand)
-    return reply_content(site, released.arrays, cohort.counts.train, released.head)
+    return reply_content(site, study_hash, released.arrays, cohort.counts.train, released.head)
 
 
 def _refused(site: str, error: Exception, guard: Guard | None, errand: Errand | None) -> RecordDict:

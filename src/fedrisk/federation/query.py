@@ -212,14 +212,19 @@ def with_receipt(content: RecordDict, receipt: str) -> RecordDict:
 
 
 def reply_content(
-    site: str, arrays: Mapping[str, FloatArray], rows: int, head: Head | None = None
+    site: str,
+    study_hash: str,
+    arrays: Mapping[str, FloatArray],
+    rows: int,
+    head: Head | None = None,
 ) -> RecordDict:
     """Content of a site's answer; with the signed head of its egress log where it keeps one."""
+    about = {"name": site, "version": __version__, "study-hash": study_hash}
     content = RecordDict(
         {
             "arrays": ArrayRecord({name: Array(array) for name, array in arrays.items()}),
             "metrics": MetricRecord({"num-examples": rows}),
-            "site": ConfigRecord({"name": site, "version": __version__}),
+            "site": ConfigRecord(dict[str, Any](about)),
         }
     )
     return _with_head(content, head)
