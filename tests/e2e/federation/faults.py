@@ -142,6 +142,33 @@ def supernode(federation: Deployment, site: str) -> int:
     return 0
 
 
+def guardian(federation: Deployment) -> int:
+    """The process that owns the coordinator's others, and whose end ends them."""
+    return _started_as(federation, "fedrisk.federation.guardian", lambda _process: True)
+
+
+def resident(federation: Deployment) -> int:
+    """The process that SuperLink and the runs' processes are forks of, which are named alike."""
+    owner = guardian(federation)
+    name = "fedrisk.federation.resident.server"
+    return _started_as(federation, name, lambda process: _parent(process) == owner)
+
+
+def _started_as(federation: Deployment, module: str, wanted: Callable[[int], bool]) -> int:
+    for process in federation.network.coordinator.pids():
+        try:
+            words = Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
+            if module in words and wanted(process):
+                return process
+        except OSError:
+            continue
+    return 0
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def kill(find: Callable[[], int]) -> int:
     """SIGKILL what is found; its process id, 0 where nothing was."""
     process = find()

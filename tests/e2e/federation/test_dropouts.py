@@ -26,6 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from fedrisk.models.design_matrix import design_from_summary
 from fedrisk.models.summary import summarise
 from fedrisk.sites.cohort import load_cohort
+from fedrisk.sites.disclosure import protect
+from fedrisk.sites.policy import Policy
 from fedrisk.study import load_study
 
 pytestmark = [pytest.mark.federation, pytest.mark.hosts]
@@ -62,7 +64,9 @@ def test_three_of_four_are_enough(federation: Deployment, undisturbed: Undisturb
     as_of = json.loads((run / "request.json").read_text(encoding="utf-8"))["as_of"]
     expected = pooled(federation, others, datetime.fromisoformat(as_of))
     np.testing.assert_allclose(fitted, expected, rtol=0, atol=1e-8)
-    # It would have been another model with the fourth site.
+    # It would have been another model with the fourth site, whose fit is the pooled one, too.
+    whole = pooled(federation, list(federation.data), datetime.fromisoformat(as_of))
+    np.testing.assert_allclose(coefficients_of(undisturbed.model), whole, rtol=0, atol=1e-8)
     assert np.abs(fitted - np.array(coefficients_of(undisturbed.model))).max() > 1e-3
 
 
@@ -77,10 +81,14 @@ def test_the_site_comes_back_by_itself(federation: Deployment) -> None:
 
 
 def pooled(federation: Deployment, sites: list[str], as_of: datetime) -> np.ndarray:
-    """The fit by scikit-learn of these sites' rows together, in the design that all agreed on."""
+    """The fit by scikit-learn of these sites' rows together, in the design that all agreed on.
+
+    The rows are as the sites' default policy recodes small groups of them.
+    """
     study = load_study(STUDY)
     cohorts = {
-        name: load_cohort(study, name, path, as_of) for name, path in federation.data.items()
+        name: protect(Policy(), load_cohort(study, name, path, as_of))
+        for name, path in federation.data.items()
     }
     parts = {name: cohort.part(test=False) for name, cohort in cohorts.items()}
     design = design_from_summary(study, reduce(add, (summarise(study, *p) for p in parts.values())))

@@ -20,11 +20,13 @@ from e2e.federation.faults import (
     Fault,
     Undisturbed,
     gateway,
+    guardian,
     kill,
     lines_of,
     model_of,
     outcome_of,
     phase_of,
+    resident,
     server_app,
     superlink,
     supernode,
@@ -35,6 +37,8 @@ pytestmark = [pytest.mark.federation, pytest.mark.hosts]
 PHASES = ("summary", "newton 1", "newton 2", "evaluation", "recording")
 EVERYTHING = "everything on every host"
 VICTIMS = ("SuperNode", "gateway", "server app", "SuperLink", EVERYTHING)
+#: What the processes above depend on, once each.
+BESIDE = {"newton 1": "resident process", "evaluation": "guardian"}
 #: A run goes on while these are away: Flower lets a SuperNode whose machine died back in only when
 #: it has missed its heartbeats, a minute later.
 NOT_WAITED_FOR = ("SuperNode", "gateway")
@@ -118,6 +122,8 @@ class Campaign:
             "gateway": ("coordinator", lambda: gateway(federation)),
             "server app": ("", lambda: server_app(run)),
             "SuperLink": ("coordinator", lambda: superlink(federation)),
+            "resident process": ("coordinator", lambda: resident(federation)),
+            "guardian": ("coordinator", lambda: guardian(federation)),
         }
         return Victim(self, *found[victim])
 
@@ -142,7 +148,7 @@ class Victim:
         """Whether another process is in its place and does its work."""
         if not self.name:  # the run's own process
             return self.campaign.under_way() and self.find() != killed
-        well = self.find() not in (0, killed)
+        well = self.find() not in (0, killed) and self.campaign.under_way()
         return well and bool(self.campaign.federation.probe(self.name).get("ready"))
 
 
@@ -178,14 +184,16 @@ def check(federation: Deployment, run: Path, undisturbed: Undisturbed) -> None:
     assert {tuple(line["sites"]) for line in rounds} == {tuple(federation.data)}
     assert not any(line["dropped"] for line in rounds)
     words = ("models", "--home", federation.coordinator / "home")
-    listed = federation.fedrisk(federation.network.coordinator, *words, "--json").stdout
-    assert listed.count(run.name) == 1, listed
+    listed = federation.told(federation.network.coordinator, *words)["versions"]
+    assert [version["run_id"] for version in listed].count(run.name) == 1
 
 
 def test_the_model_is_the_same_to_the_last_bit(
     federation: Deployment, undisturbed: Undisturbed
 ) -> None:
     pairs = [(phase, victim) for phase in PHASES for victim in VICTIMS]
+    pairs += [*BESIDE.items()]
+    pairs.sort(key=lambda pair: pair[1] == EVERYTHING)
     for _ in range(MOST_RUNS):
         federation.wait_ready()
         before = {path.name for path in federation.runs.glob("*")}
