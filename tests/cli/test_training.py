@@ -15,9 +15,11 @@ from fedrisk.federation.engines.deployed import DeployedEngine
 from fedrisk.federation.provisioning.coordinator import Federation, FederationSettings
 from fedrisk.home import Home
 from fedrisk.registry.promotion import Released
+from fedrisk.registry.record import record_training
 from fedrisk.settings import Settings
-from fedrisk.study import find_study
+from fedrisk.study import find_study, parse_study
 from fedrisk.study.training import TrainingRequest
+from tests.registry.conftest import STUDY, fit
 
 HOME = Home(Path("some home"))
 
@@ -78,3 +80,52 @@ def test_a_model_that_nobody_judged_is_told_and_how_to_promote_it_all_the_same()
     assert said[1].endswith("fedrisk promote 1 --name mine --home 'some home'")
     promoted = release_warnings(Released("1", "champion", "mine"), HOME, evaluated=False)
     assert promoted == said[:1]
+
+
+@dataclass(frozen=True)
+class Finished(DeployedEngine):
+    """A run that has finished and was recorded, as a coordinator's app leaves it."""
+
+    judged: bool = True
+
+    def run(self, request: TrainingRequest, *_: Any) -> dict[str, Any]:
+        result = fit(request.study, 1, request.run_id)
+        if not self.judged:
+            result = result.model_copy(update={"metrics": dict.fromkeys(result.metrics)})
+        settings = Settings(tracking_uri=None, registry_name="")
+        version = record_training(result, self.home, settings)
+        folder = self.home.run(request.run_id)
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(result.model_dump_json())
+        return {"version": version}
+
+
+def test_what_became_of_a_model_is_said_on_standard_error_and_in_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    federation = Federation(tmp_path, FederationSettings(id="0", hosts=("localhost",)))
+
+    def train(name: str, *, judged: bool = True) -> tuple[str, str, list[str]]:
+        study = parse_study({**STUDY, "name": name})
+        request = TrainingRequest(run_id=f"of-{name}", study=study, as_of="2026-01-01")
+        trained = train_deployed(
+            Finished(federation, {}, judged=judged),
+            request,
+            Settings(tracking_uri=None, registry_name=""),
+            promote=False,
+            started=datetime.now(UTC),
+            stop=False,
+        )
+        own = trained.document()["warnings"][1:]  # the first is the run's
+        return trained.alias, " ".join(capsys.readouterr().err.split()), own
+
+    alias, told, warnings = train("unjudged", judged=False)
+    assert (alias, len(warnings)) == ("challenger", 2)
+    assert "warning: nothing was evaluated" in told
+    assert train("heart")[::2] == ("champion", [])
+    alias, told, (warning,) = train("other")
+    assert alias == "challenger"
+    assert "goes on serving heart version 1" in warning
+    command = f"fedrisk promote 1 --name other --home {federation.home}"
+    assert warning.endswith(command)
+    assert command in told

@@ -34,7 +34,8 @@ STUDY = {
 }
 
 
-def _fit(study: Study, seed: int, run_id: str) -> TrainingResult:
+def fit(study: Study, seed: int, run_id: str) -> TrainingResult:
+    """A finished run of a study with the features of `STUDY`."""
     generator = np.random.default_rng(seed)
     rows = 600
     columns = {
@@ -92,7 +93,7 @@ def _fit(study: Study, seed: int, run_id: str) -> TrainingResult:
 def make_result() -> Callable[..., TrainingResult]:
     """Make a finished run by its id; another seed gives another model."""
     study = parse_study(STUDY)
-    return lambda run_id="run-1", seed=1: _fit(study, seed, run_id)
+    return lambda run_id="run-1", seed=1: fit(study, seed, run_id)
 
 
 @pytest.fixture(scope="session")

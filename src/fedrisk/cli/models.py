@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,6 +16,9 @@ from fedrisk.settings import Settings, read_settings
 if TYPE_CHECKING:
     from fedrisk.registry.promotion import Released
     from fedrisk.registry.versions import RegisteredVersion
+
+#: Columns of the table that hold numbers.
+NUMBERS = ("AUROC", "rows", "sites")
 
 name_option = click.option(
     "--name", default=None, help="Registered model, where the registry holds several."
@@ -82,7 +85,8 @@ def _print_table(title: str, versions: list[RegisteredVersion]) -> None:
 
     table = Table(title=title, title_justify="left")
     for head in ("version", "alias", "AUROC", "rows", "sites", "strategy", "created", "run"):
-        table.add_column(head, justify="right" if head in ("AUROC", "rows", "sites") else "left")
+        justify: Literal["left", "right"] = "right" if head in NUMBERS else "left"
+        table.add_column(head, justify=justify, no_wrap=head in ("version", "alias"))
     for each in versions:
         table.add_row(*_row(each))
     Console().print(table)
