@@ -202,6 +202,27 @@ class Deaf(InMemoryGrid):
         return identifiers
 
 
+class Working(Deaf):
+    """Those nodes answer so many seconds after each question."""
+
+    def __init__(
+        self, sites: Mapping[str, Path], nodes: set[int], clock: Clock, seconds: float
+    ) -> None:
+        super().__init__(sites, set(), clock)
+        self.working, self.seconds = nodes, seconds
+        self.ready: dict[str, float] = {}
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        identifiers = list(super().push_messages(messages))
+        for identifier in identifiers:
+            slow = self._replies[identifier].metadata.src_node_id in self.working
+            self.ready[identifier] = self.clock.now + (self.seconds if slow else 0.0)
+        return identifiers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return super().pull_messages(i for i in message_ids if self.ready[i] <= self.clock.now)
+
+
 class Late(Faulty):
     """A node that is not connected before so many looks."""
 

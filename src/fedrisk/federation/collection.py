@@ -35,10 +35,14 @@ LOST = frozenset(
 )
 #: Seconds after which a silent site is asked again, at most this part of the deadline, and how much
 #: longer each further wait is: a question may be lost without a word, but a site that is asked
-#: while it works has to do the work twice. So long is also waited for a site that connects late.
+#: while it works has to do the work twice. A site that has taken longer is given as many times what
+#: it took.
 PATIENCE, LARGEST_PART, LONGER = 20.0, 0.5, 3.0
 #: Part of the deadline to wait before asking again where the transport has reported a loss.
 PAUSE = 0.02
+#: Seconds since the last node came in which a site that connects late is waited for, at most the
+#: same part of the deadline, where every other node has answered or failed.
+LATE = 10.0
 #: What a transport that is away raises; anything else is about what it was given.
 AWAY = (OSError, httpx.HTTPError)
 #: Longest reason of a site that is repeated, in characters.
@@ -81,6 +85,7 @@ class Collection:
     faults: dict[str, FedriskError] = field(default_factory=dict)
     bytes_out: int = 0
     _asked: dict[str, int] = field(default_factory=dict)  # message id: node
+    _sent: dict[str, float] = field(default_factory=dict)  # message id: when
     _due: dict[int, float] = field(default_factory=dict)  # node: when to ask it (again)
     _waits: dict[int, float] = field(default_factory=dict)  # node: seconds of its next wait
     _newest: float = 0.0  # when a node was last asked for the first time
@@ -125,18 +130,16 @@ class Collection:
         taken += [None] * (len(nodes) - len(taken))  # type: ignore[list-item]
         for node, message, identifier in zip(nodes, messages, taken, strict=False):
             if identifier:
-                self._asked[identifier] = node
+                self._asked[identifier], self._sent[identifier] = node, now
                 self.bytes_out += content_size(message)
             else:  # Flower gives None for a message that it could not take
                 self._lost(node, reason, now)
 
-    @property
-    def _first_wait(self) -> float:
-        return min(PATIENCE, LARGEST_PART * self.deadline)
-
     def _patience(self, node: int) -> float:
         """Seconds until a node that stays silent is asked again; longer each time."""
-        wait = self._waits.get(node, self._first_wait)
+        usual = LONGER * self.roster.seconds.get(node, 0.0)
+        first = min(max(PATIENCE, usual), LARGEST_PART * self.deadline)
+        wait = self._waits.get(node, first)
         self._waits[node] = LONGER * wait
         return wait
 
@@ -196,8 +199,11 @@ class Collection:
     def _settle_all(self, messages: Iterable[Message]) -> None:
         now = time.monotonic()
         for message in messages:
-            node = self._asked.pop(message.metadata.reply_to_message_id, None)
+            asked = message.metadata.reply_to_message_id
+            node = self._asked.pop(asked, None)
             if node is not None:
+                if not message.has_error():
+                    self.roster.seconds[node] = now - self._sent[asked]
                 self._settle(node, message, now)
 
     def _settle(self, node: int, message: Message, now: float) -> None:
@@ -263,7 +269,7 @@ class Collection:
         if settled >= len(self._active):
             return True
         # A node that failed without a name may be no site of this run, and a site connect late.
-        late = time.monotonic() - self._newest >= self._first_wait
+        late = time.monotonic() - self._newest >= min(LATE, LARGEST_PART * self.deadline)
         return late and settled + len(self._nameless) >= len(self._active)
 
     def _unnamed(self) -> set[int]:

@@ -27,11 +27,14 @@ class Roster:
     nodes : dict of int to str
         Which site each of Flower's nodes said it is. Not kept in checkpoints: a new federation has
         new nodes.
+    seconds : dict of int to float
+        How long each node took for its last answer. Not kept in checkpoints either.
     """
 
     quorum: int | None = None
     active: tuple[str, ...] | None = None
     nodes: dict[int, str] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sites: tuple[str, ...], quorum: int | None) -> Roster:
