@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fedrisk.errors import DataError, ModelFileError
 from fedrisk.models.checks import columns_from_rows
 from fedrisk.registry.pyfunc import _load_pyfunc, read_scorer
+from fedrisk.study import parse_study
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,31 @@ def test_any_dtype_that_holds_the_value_will_do(scorer, frame):
     assert scorer.predict(frame).equals(scorer.predict(plain))
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, ""])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, 1, 1],
+        [0.0, 1.0, 1.0],
+        ["0", "1.0", " 1 "],
+        [0, "1", np.float32(1)],
+        pd.array([0, 1, 1], "Int64"),
+        pd.Categorical(["0", "1", "1"]),
+    ],
+)
+def test_levels_are_those_that_files_take(result, values):
+    """The study's levels 0 and 1 in every form in which a file has them."""
+    text = json.dumps([result.model, result.checks])
+    model, checks = json.loads(text.replace('"female"', '"0"').replace('"male"', '"1"'))
+    model["study_hash"] = parse_study(model["study"]).hash
+    scorer = read_scorer(model, checks)
+    frame = pd.DataFrame({"age": [50.0] * 3, "sbp": [120.0] * 3, "sex": values})
+    plain = frame.assign(sex=["0", "1", "1"])
+    assert scorer.predict(frame).equals(scorer.predict(plain))
+    with pytest.raises(DataError, match="must be one of 0, 1"):
+        scorer.predict(frame.assign(sex=[0, 1, 2]))
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, "", "NA", " "])
 def test_missing_has_many_spellings(scorer, missing):
     absent = scorer.predict(pd.DataFrame({"age": [50.0]}))
     frame = pd.DataFrame({"age": [50.0], "sbp": [missing], "sex": [missing]}, dtype=object)

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import math
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrisk.errors import DataError, UsageError
 from fedrisk.serving.request import SHOWN, RequestValidator, violation_document
+from fedrisk.study import CategoryFeature, Study
+from fedrisk.study.columns import Column
+from fedrisk.study.rules import check_feature
 
 from .conftest import ROW, STUDY
 
@@ -156,3 +160,55 @@ def test_a_level_may_have_the_name_of_a_python_type() -> None:
     assert problems({**ROW, "ward": {"a": 1}}) == [
         ("ward", "an object", "must be one of a, b, c d")
     ]
+
+
+LEVELS = ("0", "1", "true", "II", "2.0")
+CODED = Study(
+    name="coded",
+    label="y",
+    positive=(1,),
+    features=(
+        CategoryFeature(name="must", kind="category", levels=LEVELS),
+        CategoryFeature(name="may", kind="category", levels=LEVELS, missing="allow"),
+    ),
+)
+CODES = RequestValidator(CODED)
+TEXTS = st.sampled_from(["0", " 1", "1.0", "0.00", "true", "True", "2", "2.0", "II", " II ", "ii"])
+VALUES = [
+    st.one_of(TEXTS, st.sampled_from(["", "NA", " NA ", "x"]), st.none()),
+    st.one_of(st.integers(-1, 3), st.none()),
+    st.one_of(st.sampled_from([0.0, -0.0, 1.0, 1.5, 2.0, 1e300]), st.none()),
+    st.one_of(st.booleans(), st.none()),
+]
+
+
+@settings(deadline=None)  # the first call imports Arrow
+@given(st.one_of(*VALUES), st.sampled_from(["must", "may"]))
+def test_json_takes_the_levels_that_files_take(value: object, name: str) -> None:
+    feature = next(f for f in CODED.features if f.name == name)
+    read = check_feature(feature, Column(pa.array([value])))
+    row = {"must": "II", "may": "II", name: value}
+    try:
+        found = CODES.row(json.dumps(row).encode())[name]
+    except DataError as error:
+        ((rule, _),) = read.faults
+        assert [(v.column, v.rule) for v in error.violations] == [(name, rule)]  # noqa: PT017
+        return
+    assert not read.faults
+    code = int(read.values[0])
+    assert found == (LEVELS[code] if code >= 0 else None)
+    assert found is None or type(found) is str  # the scorer looks levels up by their text
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '["0"]', "1" * 4000, "NaN", "Infinity", "1e999"])
+def test_what_no_file_can_hold_is_no_level(value: str) -> None:
+    with pytest.raises(DataError) as caught:
+        CODES.row(b'{"must": %b}' % value.encode())
+    told = [violation_document(violation) for violation in caught.value.violations]
+    assert [each["field"] for each in told] == ["must"]
+    json.dumps(told, allow_nan=False)
+
+
+def test_the_last_of_two_equal_keys_counts() -> None:
+    body = json.dumps(ROW).replace('"age"', '"age": 61, "age"').encode()
+    assert VALIDATOR.row(body) == ROW

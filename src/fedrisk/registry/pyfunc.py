@@ -18,6 +18,7 @@ from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel
 from fedrisk.study import CategoryFeature, Feature, NumberFeature
 from fedrisk.study.records import BoolArray, CodeArray, FloatArray
+from fedrisk.study.values import MISSING, LevelReader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,12 +85,20 @@ def _column(
             violations.append(Violation("frame", None, feature.name, "", "column is missing"))
         return np.full(len(data), np.nan) if number else np.full(len(data), -1, np.int32)
     values = data[feature.name]
-    missing = np.asarray(values.isna(), bool) | np.asarray(values == "", bool)
+    missing = np.asarray(values.isna(), bool) | _missing_texts(values)
     if feature.missing == "reject":
         _record(feature, values, missing, "is missing", violations)
     if isinstance(feature, CategoryFeature):
         return _codes(feature, values, missing, violations)
     return _numbers(feature, values, missing, violations)
+
+
+def _missing_texts(values: pd.Series[Any]) -> BoolArray:
+    """Where a text stands for no value, white space around it or not."""
+    if values.dtype.kind in "biufcmM":
+        return np.zeros(len(values), bool)
+    texts = (value.strip() if isinstance(value, str) else None for value in values.astype(object))
+    return np.fromiter((text in MISSING for text in texts), bool, len(values))
 
 
 def _numbers(
@@ -113,8 +122,14 @@ def _codes(
     missing: BoolArray,
     violations: list[Violation],
 ) -> CodeArray:
-    place = {level: code for code, level in enumerate(feature.levels)}
-    codes = np.array([place.get(value, -1) for value in values.astype(object)], np.int32)
+    reader, place = LevelReader(feature.levels), {x: code for code, x in enumerate(feature.levels)}
+    codes = np.array(
+        [
+            place[value] if isinstance(value, str) and value in place else reader.code(value)
+            for value in values.astype(object)
+        ],
+        np.int32,
+    )
     _record(feature, values, (codes < 0) & ~missing, feature.bounds_text, violations)
     return np.where(missing, np.int32(-1), codes)
 

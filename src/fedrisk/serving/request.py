@@ -10,8 +10,9 @@ from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationE
 from pydantic_core import core_schema as schemas
 
 from fedrisk.errors import DataError, UsageError, Violation
-from fedrisk.study import Feature, NumberFeature, Study
+from fedrisk.study import CategoryFeature, Feature, NumberFeature, Study
 from fedrisk.study.rules import A_NUMBER, FINITE, NOT_MISSING
+from fedrisk.study.values import LevelReader, is_missing
 
 #: A row that fits the study: every feature by name, floats or levels, None where missing.
 Row = Mapping[str, Any]
@@ -42,6 +43,35 @@ def violation_document(violation: Violation) -> dict[str, Any]:
     return place | told
 
 
+def level_schema(feature: CategoryFeature) -> CoreSchema:
+    """One of the levels, in any form in which files may have it; what comes out is its text.
+
+    The levels' own texts are found by the compiled validator; other forms, such as the number 0 or
+    the text 0.0 for the level 0, are looked up as files' values are.
+    """
+    reader = LevelReader(feature.levels)
+
+    def level(value: object) -> str | None:
+        if not isinstance(value, str | int | float):
+            raise ValueError(feature.bounds_text)
+        code = reader.code(value)
+        if code == LevelReader.MISSING and feature.missing == "allow":
+            return None
+        if code < 0:
+            raise ValueError(feature.bounds_text)
+        return feature.levels[code]
+
+    return schemas.union_schema(
+        [
+            schemas.literal_schema(list(feature.levels)),
+            schemas.no_info_plain_validator_function(level),
+        ],
+        mode="left_to_right",
+        custom_error_type="level",
+        custom_error_message="no level",
+    )
+
+
 def feature_schema(feature: Feature) -> CoreSchema:
     """What a feature's value must be: a finite JSON number within bounds, or one of the levels."""
     schema: CoreSchema
@@ -49,7 +79,7 @@ def feature_schema(feature: Feature) -> CoreSchema:
         low, high = feature.limits
         schema = schemas.float_schema(strict=True, allow_inf_nan=False, ge=low, le=high)
     else:
-        schema = schemas.literal_schema(list(feature.levels))
+        schema = level_schema(feature)
     if feature.missing == "allow":
         return schemas.with_default_schema(schemas.nullable_schema(schema), default=None)
     return schema
@@ -188,7 +218,7 @@ class RequestValidator:
         if kind == "missing" or value is None:
             return NOT_MISSING
         if not isinstance(feature, NumberFeature):
-            return feature.bounds_text
+            return NOT_MISSING if is_missing(value) else feature.bounds_text
         if kind in _OUTSIDE:
             return feature.outside_text(value)
         return FINITE if kind == "finite_number" else A_NUMBER
