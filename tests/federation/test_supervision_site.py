@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.retry.http_retry import make_simple_http_retry_invoker
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode import start_client_internal as flower
@@ -354,6 +356,21 @@ def test_what_may_leave_an_answer_behind_restarts_the_supernode_once(
     assert started.told == ["start supernode", "stop supernode", "start supernode"]
     reasons = [one["reason"] for one in site.events if one["event"] == "restarting"]
     assert reasons == ["an answer may be left over"]
+
+
+def test_a_supernode_that_gave_up_for_the_certificate_is_restarted(
+    site: Watched, started: Started
+) -> None:
+    """Flower's connection ends then, and its process stays."""
+    error = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate has expired")
+    with flower_log() as text:
+        assert make_simple_http_retry_invoker().should_giveup(error)
+    site.writes(text.getvalue())
+    site.each_tick()
+    site.each_tick()
+    assert started.told == ["start supernode", "stop supernode"]
+    (reason,) = [one["reason"] for one in site.events if one["event"] == "restarting"]
+    assert reason == "it has given the coordinator up for its certificate"
 
 
 def test_an_answer_that_is_sent_or_lost_restarts_nothing(site: Watched, started: Started) -> None:

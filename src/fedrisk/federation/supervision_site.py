@@ -34,6 +34,9 @@ LEFT_OVER = (
     "is not in `RUNNING` status. Ignoring message",
     "Failed to receive message",
 )
+#: What it logs when it gives a coordinator up for its certificate. It runs on then, and never
+#: connects again, also where the certificate has been renewed.
+GIVEN_UP = ("SSL/TLS handshake error detected",)
 _NOT_ACCEPTED = (
     "the coordinator does not accept this site's key: it is not approved yet, was removed, or "
     "another site runs with the same key; if the coordinator was restarted, this passes in a minute"
@@ -114,7 +117,7 @@ class Site(Supervised):
         self._find_out(refused)
 
     def each_tick(self) -> None:
-        """Restart a SuperNode that may be one answer behind, and try the way now and then.
+        """Restart a SuperNode that is behind or has given up, and try the way now and then.
 
         Flower waits for a coordinator that is away without a word.
         """
@@ -130,8 +133,11 @@ class Site(Supervised):
         if condition.state != "running" or condition.asked_to_stop:
             return
         said = self.last_words("supernode")
-        if any(sign in said for sign in LEFT_OVER):
-            self.log("restarting", service="supernode", reason="an answer may be left over")
+        reason = "an answer may be left over" if any(sign in said for sign in LEFT_OVER) else ""
+        if any(sign in said for sign in GIVEN_UP):
+            reason = "it has given the coordinator up for its certificate"
+        if reason:
+            self.log("restarting", service="supernode", reason=reason)
             supervisor.restart("supernode")
 
     def check_way(self) -> None:
