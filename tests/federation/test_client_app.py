@@ -107,6 +107,18 @@ def test_a_refused_question_by_itself_costs_nothing(folder: Path, study: Study) 
     assert open_site(folder).ledger.spent()[0]["cost"] == 1
 
 
+def test_a_question_that_is_asked_again_is_counted_once_and_answered_alike(
+    folder: Path, study: Study
+) -> None:
+    """The coordinator asks again where it hears nothing; each answer that leaves is logged."""
+    query = Query("summary", study, "r1", AS_OF)
+    first, second = (send({"folder": str(folder)}, query) for _ in range(2))
+    arrays = [dict(content.array_records["arrays"]) for content in (first, second)]
+    assert arrays[0] == arrays[1]
+    assert [entry["outcome"] for entry in entries(folder)] == ["released", "released"]
+    assert [day["cost"] for day in open_site(folder).ledger.spent()] == [1]
+
+
 @pytest.mark.parametrize("name", ["policy.toml", "approvals.json", "ledger.db"])
 def test_a_damaged_folder_answers_nothing(folder: Path, study: Study, name: str) -> None:
     (folder / name).write_text("{ damaged", encoding="utf-8")
