@@ -70,6 +70,21 @@ def test_it_says_who_took_part_and_that_nobody_was_dropped(card, result):
     assert "No site was dropped." in text
 
 
+def test_who_is_lost_between_two_summaries_is_no_part_of_the_design(result):
+    sites = [("St. Anna", "Zell"), ("St. Anna",), ("St. Anna",)]
+    rounds = tuple(
+        RoundRecord(number=number, kind=kind, seconds=1.0, sites=those)
+        for number, kind, those in zip(
+            (1, 2, 3), ["summary", "summary", "newton"], sites, strict=True
+        )
+    )
+    text = section(
+        model_card(result.model_copy(update={"rounds": rounds})), "Who took part in which round"
+    )
+    assert "| St. Anna | 1 to 3 | design, fit |" in text
+    assert "| Zell | 1 | - |" in text
+
+
 def test_it_says_who_was_dropped_when_and_why(result):
     """North answers the summary, the fit and no evaluation; a third site the summary alone."""
     everyone, kinds = ("St. Anna", "Zell", "north"), ["summary", "newton", "newton", "evaluation"]

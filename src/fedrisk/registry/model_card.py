@@ -157,8 +157,10 @@ def _span(site: str, result: TrainingResult) -> str:
 
 def _part(site: str, result: TrainingResult) -> str:
     """What a site's rows went into; the design are means, scales and what fills a missing value."""
+    # The last summary is the one that counts, where it was asked again about other centres.
+    summaries = [(), *(r.sites for r in result.rounds if r.kind == "summary")]
     parts = {
-        "design": any(site in r.sites for r in result.rounds if r.kind == "summary"),
+        "design": site in summaries[-1],
         "fit": site in result.rows,
         "evaluation": any(site in r.sites for r in result.rounds if r.kind == "evaluation"),
     }
