@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +18,7 @@ from running import processes_of, wait_until
 
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
+from fedrisk.serving.workers import Workers
 
 from .conftest import ROW
 
@@ -88,3 +90,23 @@ def test_figures_add_up_over_workers_and_a_killed_one_comes_back(home: Home, ser
     assert wait_until(lambda: answers(f"{url}/ready"), 30)
     assert ask(url, ASKED) == ASKED
     assert predictions(url) == 2 * ASKED
+
+
+@pytest.mark.parametrize(("code", "ended"), [(0, 0), (143, 0), (1, 1)])
+def test_a_worker_that_the_signal_met_early_has_ended_well(
+    home: Home, code: int, ended: int
+) -> None:
+    program = (
+        "import signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))\n"
+        "print('ready', flush=True)\ntime.sleep(600)"
+    )
+    with (
+        socket.create_server(("127.0.0.1", 0)) as opened,
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline()
+        workers = Workers(home, opened, 1, {}, print)
+        workers._processes[0] = (process, 0.0)
+        assert workers._end() == ended

@@ -119,8 +119,9 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 codes.append(process.wait())
-        # A worker that had not started yet ends by the signal itself.
-        return int(any(code not in (0, -signal.SIGTERM) for code in codes))
+        # A worker that had not started yet ends by the signal itself, or as any command does by it.
+        well = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+        return int(any(code not in well for code in codes))
 
 
 def forget_gauges(figures: Path, process: int) -> None:
