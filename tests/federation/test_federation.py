@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.in_memory import InMemoryGrid
+from fedrisk.federation.query import Query
 from fedrisk.federation.training import train
 from fedrisk.models.design_matrix import design_from_summary
 from fedrisk.models.logistic import LogisticModel
@@ -114,6 +116,20 @@ def test_a_site_that_is_lost_between_the_two_summaries_is_in_no_part_of_the_mode
     assert np.abs(parameters(result) - pooled(study, left, 1e6))[1:].max() < 1e-8
     assert [(gone.site, gone.round) for gone in result.dropouts] == [("west", 2)]
     assert set(result.rows) == set(left)
+
+
+def test_a_summary_about_other_centres_is_another_question_to_a_site_s_ledger() -> None:
+    first = Query("summary", study_of("offsets"), "r1", NOW.isoformat())
+    digests = {first.digest}
+    for centres in ([[1.0, 2.0]], [[1.0, 2.5]]):
+        asked = replace(first, parameters=np.array(centres))
+        read = Query.from_content(asked.content())
+        assert read.digest == asked.digest
+        assert read.centres is not None
+        assert read.centres.tolist() == centres[0]
+        digests.add(asked.digest)
+    assert len(digests) == 3
+    assert Query.from_content(first.content()).centres is None
 
 
 class Stop(Exception):  # noqa: N818

@@ -40,7 +40,9 @@ def test_gzip_in_several_members_is_read_to_its_end(tmp_path: Path) -> None:
     assert read_columns(path, ["a"]).to_pydict() == {"a": ["1", "3"]}
 
 
-@pytest.mark.parametrize("content", [b"a,b\n1,2\n", gzip.compress(b"a,b\n1,\xff\n")])
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1,2\n", gzip.compress(b"a,b\n1,\xff\n")], ids=["plain", "not UTF-8"]
+)
 def test_what_is_not_what_its_name_says_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path, content, "ROWS.CSV.GZ")
     with pytest.raises(DataError, match=r"ROWS\.CSV\.GZ: (cannot be read|is not UTF-8)"):
