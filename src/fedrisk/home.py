@@ -86,6 +86,11 @@ class Home:
         return self.root / "keys.json"
 
     @property
+    def fhir(self) -> Path:
+        """Which FHIR codes the features have, where the defaults do not do."""
+        return self.root / "fhir.toml"
+
+    @property
     def state(self) -> Path:
         """Monitoring windows and other state, unless a database is named."""
         return self.root / "state.db"

@@ -24,6 +24,8 @@ from fedrisk.serving.access import Guard, Guarded
 from fedrisk.serving.capture import Capture
 from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
+from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
+from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
@@ -145,6 +147,12 @@ def create_app(
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
         app.direct[path] = Envelope(guarded, failed=metrics.failed, lifecycle=lifecycle)
     _add_operations(app, champion, metrics, lifecycle)
+
+    def scoring(endpoint: str) -> PredictBatch:
+        return PredictBatch(champion, metrics, limits, capture, endpoint)
+
+    add_inference_protocol(app, scoring(INFER), guard, lifecycle)
+    add_fhir(app, scoring(FHIR), scoring(CDS), read_mapping(home.fhir), guard, lifecycle)
     add_documentation(app)
     return app
 

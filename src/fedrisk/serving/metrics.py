@@ -27,6 +27,26 @@ LATENCY_BUCKETS = (
 ENDPOINTS = frozenset(
     ("/", "/predict", "/predict/batch", "/health", "/ready", "/metrics", "/model", "/docs")
 )
+#: Paths with names in them, counted together: how they begin, how they end, as what.
+FAMILIES = (
+    ("/v2/models/", "/infer", "/v2/infer"),
+    ("/fhir/RiskAssessment", "", "/fhir/RiskAssessment"),
+    ("/cds-services/", "", "/cds-services"),
+)
+
+
+def counted_as(path: str) -> str:
+    """The name that a path's figures have.
+
+    >>> counted_as("/predict"), counted_as("/v2/models/m/infer"), counted_as("/made/up")
+    ('/predict', '/v2/infer', 'other')
+    """
+    if path in ENDPOINTS:
+        return path
+    for start, end, name in FAMILIES:
+        if path.startswith(start) and path.endswith(end):
+            return name
+    return "other"
 
 
 class ServingMetrics:
@@ -112,7 +132,7 @@ class ServingMetrics:
 
     def failed(self, endpoint: str, status: int) -> None:
         """Count an answer that is an error."""
-        self._errors.labels(endpoint if endpoint in ENDPOINTS else "other", str(status)).inc()
+        self._errors.labels(counted_as(endpoint), str(status)).inc()
 
     def model_changed(self, news: ServedModel | FedriskError) -> None:
         """Take note of a model that now serves, or of one that was refused."""

@@ -110,7 +110,10 @@ class Predict:
 
 
 class PredictBatch:
-    """``POST /predict/batch``: many rows as JSON, one JSON object a line, or CSV."""
+    """``POST /predict/batch``: many rows as JSON, one JSON object a line, or CSV.
+
+    Other protocols score through it too, each counted under an ``endpoint`` of its own.
+    """
 
     def __init__(
         self,
@@ -118,12 +121,14 @@ class PredictBatch:
         metrics: ServingMetrics,
         limits: Limits,
         capture: Capture | None = None,
+        endpoint: str = BATCH,
     ) -> None:
+        self.endpoint = endpoint
         self.champion = champion
         self.metrics = metrics
         self.capture = capture
         self.limit = limits.batch_bytes
-        self._latency = metrics.latency(BATCH)
+        self._latency = metrics.latency(endpoint)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
@@ -137,6 +142,10 @@ class PredictBatch:
         model = ((b"x-model-version", served.stored.version.encode()),)
         await respond(send, form.write(batch), content_type=form.content_type, headers=model)
         self._latency.observe(perf_counter() - began)
+
+    def observe(self, seconds: float) -> None:
+        """Note how long an answer took."""
+        self._latency.observe(seconds)
 
     def score(
         self, served: ServedModel, rows: Sequence[Row], explain: bool, request_id: str
@@ -152,7 +161,7 @@ class PredictBatch:
         for level in LEVELS:
             count = levels.count(level)
             if count:
-                self.metrics.predicted(BATCH, level, served.stored.version, count)
+                self.metrics.predicted(self.endpoint, level, served.stored.version, count)
         for found in warnings:
             for warning in found:
                 self.metrics.implausible(warning["field"])

@@ -124,6 +124,14 @@ def error_document(error: Exception, identifier: str) -> tuple[int, dict[str, An
     return error.http_status, document | {"request_id": identifier}
 
 
+def answer_to(error: Exception, identifier: str) -> tuple[int, dict[str, Any]]:
+    """As `error_document`, and an unforeseen error is logged by kind and place."""
+    status, document = error_document(error, identifier)
+    if status == 500 and not isinstance(error, FedriskError):
+        _log.error("request %s failed: %s", identifier, _origin(error))
+    return status, document
+
+
 def error_headers(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
     """What HTTP wants beside some errors: how to prove oneself, when to come again."""
     if isinstance(error, CredentialsError):
@@ -132,6 +140,9 @@ def error_headers(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
         return ((b"retry-after", b"1"),)
     if isinstance(error, RateLimitError):
         return ((b"retry-after", b"%d" % max(1, math.ceil(error.seconds))),)
+    if isinstance(error, HTTPException):
+        given = dict(error.headers or {}).items()
+        return tuple((key.encode("latin-1"), value.encode("latin-1")) for key, value in given)
     return ()
 
 
@@ -189,9 +200,7 @@ class Envelope:
         except Exception as error:
             if started:
                 raise
-            status, document = error_document(error, identifier)
-            if status == 500 and not isinstance(error, FedriskError):
-                _log.error("request %s failed: %s", identifier, _origin(error))
+            status, document = answer_to(error, identifier)
             await respond(
                 send_with_headers, orjson.dumps(document), status, headers=error_headers(error)
             )
