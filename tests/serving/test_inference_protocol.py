@@ -25,7 +25,7 @@ from .conftest import ROW, TestClient
 
 INFER = "/v2/models/clinic/infer"
 CHECKED = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
 )
 
 
@@ -288,3 +288,9 @@ def test_inference_asks_for_the_scope_batch(home: Home, stored: StoredModel) -> 
         assert list(answers[0].json()) == ["error"]
         assert answers[0].headers["www-authenticate"] == "Bearer"
         assert client.get("/v2/health/ready").status_code == 200
+
+
+def test_openapi_lists_the_protocols(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/v2", "/v2/models/{name}", "/v2/models/{name}/infer"} <= set(paths)
+    assert {"/fhir/RiskAssessment", "/cds-services", "/cds-services/{service}"} <= set(paths)

@@ -143,12 +143,45 @@ def openapi(base: dict[str, Any], served: ServedModel | None) -> dict[str, Any]:
     paths = {
         "/predict": {"post": _operation("Score one row", one, "Prediction")},
         "/predict/batch": {"post": _operation("Score many rows", many, "Predictions")},
+        **_protocols(),
     }
     components = dict(base.get("components", {}))
     schemas = {**components.get("schemas", {}), **_prediction_schema(), "Row": row}
     return base | {
         "paths": {**paths, **base.get("paths", {})},
         "components": components | {"schemas": schemas},
+    }
+
+
+def _protocols() -> dict[str, Any]:
+    """What other protocols define themselves, by name alone."""
+    infer = _foreign("Score tensors", "application/json", "inference protocol", ("name",))
+    assess = _foreign("A RiskAssessment of a Bundle", "application/fhir+json", "FHIR")
+    card = _foreign("A card with the risk", "application/json", "CDS Hooks", ("service",))
+    return {
+        "/v2/models/{name}/infer": {"post": infer},
+        "/fhir/RiskAssessment": {"post": assess},
+        "/cds-services/{service}": {"post": card},
+    }
+
+
+def _foreign(summary: str, kind: str, tag: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    content = {kind: {"schema": {"type": "object"}}}
+    text = {"type": "string"}
+    reasons = {"400": "malformed", "413": "too large", "415": "another type", "503": "not ready"}
+    wrong = {"422": "values that break the study"} | ({"404": "another name"} if names else {})
+    return {
+        "summary": summary,
+        "tags": [tag],
+        "operationId": summary.lower().replace(" ", "_"),
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": text} for name in names
+        ],
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "scored", "content": content},
+            **{status: {"description": why} for status, why in {**reasons, **wrong}.items()},
+        },
     }
 
 

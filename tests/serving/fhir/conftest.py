@@ -15,7 +15,6 @@ from fedrisk.home import Home
 from fedrisk.serving.app import create_app
 from fedrisk.serving.lifecycle import Lifecycle
 
-
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LOINC = "http://loinc.org"
 MAPPING = """

@@ -21,7 +21,7 @@ from .conftest import ALL, MARKER, PATIENT, PM, ROW, WARD, TestClient, bundle, o
 PATH = "/fhir/RiskAssessment"
 FHIR = {"content-type": "application/fhir+json"}
 CHECKED = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
 )
 
 

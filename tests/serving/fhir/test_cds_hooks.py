@@ -171,7 +171,7 @@ JSON = st.recursive(
 
 @given(field=st.sampled_from(list(REQUEST)), value=JSON)
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
 )
 def test_no_request_makes_the_server_fail(client, field: str, value: Any) -> None:
     assert post(client, REQUEST | {field: value}).status_code in (200, 400)
