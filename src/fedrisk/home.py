@@ -100,6 +100,15 @@ class Home:
         """What serving processes keep between starts."""
         return self.root / "serving"
 
+    @property
+    def follower_status(self) -> Path:
+        """What the process that follows the registry saw last."""
+        return self.serving / "follower.json"
+
+    def pinned(self, version: str) -> Path:
+        """Cache of one version, which no alias moves; same files as the champion's."""
+        return self.root / "models" / f"pinned-{version}"
+
     def run(self, run_id: str) -> Path:
         """Checkpoints, progress and messages of one run."""
         return self.root / "runs" / run_id

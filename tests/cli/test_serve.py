@@ -170,3 +170,10 @@ def test_a_registry_that_is_away_is_a_warning_with_one(home: Home, capsys, monke
     assert code == 0
     assert "it is away; serving the champion of the cache" in err
     served[0].close()
+
+
+def test_a_pinned_version_follows_nothing(home: Home, capsys) -> None:
+    code, err = refused(capsys, "--home", home.root, "--version", "2", "--follow", "1")
+    assert (code, "take one of them" in err) == (2, True)
+    code, err = refused(capsys, "--home", home.root, "--version", "../2")
+    assert (code, "is no version" in err) == (2, True)

@@ -9,7 +9,7 @@ import pytest
 from fedrisk.errors import ModelNotFoundError
 from fedrisk.home import Home
 from fedrisk.registry.cache import read_model
-from fedrisk.registry.fetch import fetch_version
+from fedrisk.registry.fetch import fetch_version, pin_version
 from fedrisk.registry.promotion import promote, register_outcome
 from fedrisk.registry.record import record_training
 from fedrisk.settings import Settings
@@ -49,3 +49,16 @@ def test_another_model_than_the_one_that_serves_is_fetched_by_name(tmp_path, mak
     unknown = Settings(tracking_uri=None, registry_name="zzz")
     with pytest.raises(ModelNotFoundError, match="no model 'zzz'"):
         fetch_version(home, unknown, None)
+
+
+def test_a_pinned_version_has_a_cache_of_its_own(tmp_path, make_result):
+    home = Home(tmp_path / "home").prepare()
+    for seed in (1, 2):
+        record_training(make_result(f"run-{seed}", seed), home, SETTINGS)
+    register_outcome(home, SETTINGS, "run-1", False, NOW)
+    pin_version(home, SETTINGS, "2")
+    assert read_model(home.pinned("2")).run_id == "run-2"
+    assert read_model(home.champion).version == "1"
+    with pytest.raises(ModelNotFoundError, match="no version '9'"):
+        pin_version(home, SETTINGS, "9")
+    assert not home.pinned("9").exists()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from fedrisk.cli.follow import follow
 from fedrisk.cli.options import home_option, json_option
 from fedrisk.home import Home
 from fedrisk.settings import Settings, read_settings
@@ -33,12 +34,15 @@ def _place(home: Path | None, name: str | None) -> tuple[Home, Settings]:
     return Home(home or settings.home).existing(), settings
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @home_option
 @name_option
 @json_option
-def models(home: Path | None, name: str | None, as_json: bool) -> None:
+@click.pass_context
+def models(context: click.Context, home: Path | None, name: str | None, as_json: bool) -> None:
     """List every registered model with its versions, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
     from fedrisk.registry.store import open_store
     from fedrisk.registry.versions import list_models, served_name
 
@@ -51,6 +55,9 @@ def models(home: Path | None, name: str | None, as_json: bool) -> None:
     for model, versions in found.items():
         note = "served by this home" if model == served else "not served by this home"
         _print_table(f"{model} ({note})" if len(found) > 1 else model, versions)
+
+
+models.add_command(follow)
 
 
 def _wanted(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from fedrisk.cli.options import home_option, json_option
-from fedrisk.errors import RegistryError
+from fedrisk.cli.options import NAME, home_option, json_option
+from fedrisk.errors import ModelFileError, ModelNotFoundError, RegistryError, UsageError
 from fedrisk.home import Home
 from fedrisk.settings import Settings
 
@@ -21,6 +23,13 @@ from fedrisk.settings import Settings
     metavar="URI",
     help="MLflow server whose champion is fetched into the home's cache first.",
 )
+@click.option(
+    "--follow",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Go on looking at the registry's aliases, this often, in a process beside the server.",
+)
+@click.option("--version", metavar="V", help="Serve this version, whatever the aliases say.")
 @click.option("--host", default=None, help="A loopback address.  [default: 127.0.0.1]")
 @click.option(
     "--port",
@@ -41,6 +50,8 @@ from fedrisk.settings import Settings
 def serve(
     home: Path | None,
     registry: str | None,
+    follow: float | None,
+    version: str | None,
     host: str | None,
     port: int | None,
     workers: int,
@@ -50,11 +61,17 @@ def serve(
 ) -> None:
     """Serve the champion over HTTP, and the next one as soon as it is in the cache.
 
+    With --follow the registry is looked at for as long as the server runs, and a server without a
+    model waits for its first.
+
     Ends on Ctrl-C or SIGTERM once running requests are answered.
     """
     from fedrisk.serving.listening import listen
     from fedrisk.settings import read_settings
 
+    if version is not None:
+        _check_version(version, follow)
+    models = ModelSource(registry, follow, version)
     settings = read_settings()
     place = Home(home or settings.home)
     # The port comes first: nothing heavy is loaded to find it taken.
@@ -66,15 +83,47 @@ def serve(
     with opened:
         place = place.existing() if registry is None else place.prepare()
         if workers > 1:
-            _serve_together(place, opened, workers, registry, as_json)
-        _serve(place, opened, settings, registry, until_input_closes, as_json)
+            _serve_together(place, opened, workers, models, as_json)
+        _serve(place, opened, settings, models, until_input_closes, as_json)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where models come from: a registry's aliases, looked at once or for ever, or one version."""
+
+    registry: str | None
+    follow: float | None
+    version: str | None
+
+    def fetch(self, home: Home) -> None:
+        """Bring into the cache what must be there before anything serves.
+
+        A follower brings it by itself, sooner or later; meanwhile what the cache holds serves.
+        """
+        if self.version is not None:
+            _pin(home, self.registry, self.version)
+        elif self.registry is not None and self.follow is None:
+            _refresh(home, self.registry)
+
+    def following(self, home: Home) -> AbstractContextManager[None]:
+        """Follow the registry beside the server, where that is asked for."""
+        from fedrisk.serving.following import following
+
+        return following(home, self.registry, self.follow, lambda line: click.echo(line, err=True))
+
+
+def _check_version(version: str, follow: float | None) -> None:
+    if follow is not None:
+        raise UsageError("--version serves one version and --follow does not: take one of them")
+    if not NAME.fullmatch(version):
+        raise UsageError(f"--version {version!r} is no version", hint="`fedrisk models` lists them")
 
 
 def _serve(
     home: Home,
     opened: socket.socket,
     settings: Settings,
-    registry: str | None,
+    models: ModelSource,
     until_input_closes: bool,
     as_json: bool,
 ) -> None:
@@ -82,8 +131,7 @@ def _serve(
     from fedrisk.serving.signals import end_well_on_signals
 
     end_well_on_signals()
-    if registry is not None:
-        _refresh(home, registry)
+    models.fetch(home)
 
     from fedrisk.serving.assembly import assemble
     from fedrisk.serving.server import run_server
@@ -95,20 +143,21 @@ def _serve(
             click.echo(json.dumps({"url": url}))
         click.echo(f"serving on {url} (documentation at {url}/docs)", err=True)
 
-    app, lifecycle = assemble(home, settings)
-    run_server(
-        app,
-        opened,
-        settings.log_level,
-        announce,
-        until_input_closes=until_input_closes,
-        lifecycle=lifecycle,
-        drain_seconds=settings.drain_seconds,
-    )
+    app, lifecycle = assemble(home, settings, models.version)
+    with models.following(home):
+        run_server(
+            app,
+            opened,
+            settings.log_level,
+            announce,
+            until_input_closes=until_input_closes,
+            lifecycle=lifecycle,
+            drain_seconds=settings.drain_seconds,
+        )
 
 
 def _serve_together(
-    home: Home, opened: socket.socket, count: int, registry: str | None, as_json: bool
+    home: Home, opened: socket.socket, count: int, models: ModelSource, as_json: bool
 ) -> None:
     import sys
 
@@ -116,15 +165,29 @@ def _serve_together(
     from fedrisk.serving.workers import Workers
     from fedrisk.settings import process_environment
 
-    if registry is not None:
-        _refresh(home, registry)
+    models.fetch(home)
     url = url_of(opened)
     if as_json:
         click.echo(json.dumps({"url": url}))
     click.echo(f"serving on {url} with {count} workers", err=True)
     environment = process_environment()
     together = Workers(home, opened, count, environment, lambda line: click.echo(line, err=True))
-    sys.exit(together.run())
+    if models.version is not None:
+        together.options = ("--version", models.version)
+    with models.following(home):
+        code = together.run()
+    sys.exit(code)
+
+
+def _pin(home: Home, registry: str | None, version: str) -> None:
+    """Fetch a version, unless it was fetched before; then no registry is needed."""
+    from fedrisk.registry.cache import read_model
+    from fedrisk.serving.refresh import refresh_from
+
+    try:
+        read_model(home.pinned(version))
+    except (ModelNotFoundError, ModelFileError):
+        refresh_from(home, registry, version=version)
 
 
 def _refresh(home: Home, registry: str) -> None:

@@ -1,4 +1,4 @@
-"""One version of a model out of the registry, verified, without a move of any alias or cache."""
+"""One version of a model out of the registry, verified, without a move of any alias."""
 
 from __future__ import annotations
 
@@ -33,13 +33,33 @@ def fetch_version(home: Home, settings: Settings, version: str | None) -> Stored
     RegistryError
         When the store cannot be used.
     """
+    with TemporaryDirectory(prefix="fedrisk-") as temporary:
+        return _fetch(home, settings, version, Path(temporary) / "version")
+
+
+def pin_version(home: Home, settings: Settings, version: str) -> StoredModel:
+    """Put a version into a cache of its own, where it stays whatever the aliases say.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When there is no such version; it names the versions that there are.
+    ModelFileError
+        When the version fails its verification.
+    RegistryError
+        When the store cannot be used.
+    """
+    return _fetch(home, settings, version, home.pinned(version))
+
+
+def _fetch(home: Home, settings: Settings, version: str | None, place: Path) -> StoredModel:
     store = open_store(home, settings)
-    with store.errors(), TemporaryDirectory(prefix="fedrisk-") as temporary:
+    with store.errors():
         name = model_name(store, home, settings)
         found = get_version(store, name, version or _champion(store, name))
         documents = verify(store, found).documents
         return write_model(
-            Path(temporary) / "version",
+            place,
             documents[MODEL],
             documents[REFERENCE],
             documents[CHECKS],

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fedrisk import __version__
 from fedrisk.errors import FedriskError
 from fedrisk.home import Home
+from fedrisk.registry.follower_status import read_status
 from fedrisk.serving import describe
 from fedrisk.serving.access import Guard, Guarded
 from fedrisk.serving.capture import Capture
@@ -26,6 +27,7 @@ from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
 from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
+from fedrisk.serving.following import FollowerFigures
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
@@ -80,13 +82,14 @@ def create_app(
     guard: Guard | None = None,
     lifecycle: Lifecycle | None = None,
     shared_figures: str = "",
+    pinned: str | None = None,
 ) -> FastAPI:
     """Build the application over a home's model cache.
 
     Parameters
     ----------
     home : Home
-        ``home.champion`` is read and watched, nothing else.
+        Its model caches are read and watched.
     registry : CollectorRegistry, optional
         Where Prometheus figures are collected; a new one by default.
     limits : Limits
@@ -103,10 +106,14 @@ def create_app(
         Told by whoever runs the process when it is to end.
     shared_figures : str
         Folder in which several workers' figures are added up; empty for one process.
+    pinned : str, optional
+        Version to serve instead of the champion, from a cache of its own.
     """
     lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
-    champion = Champion(home.champion, limits.batch_rows, clock, metrics.model_changed)
+    metrics.collect(FollowerFigures(home.follower_status))
+    folder = home.champion if pinned is None else home.pinned(pinned)
+    champion = Champion(folder, limits.batch_rows, clock, metrics.model_changed)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -146,7 +153,7 @@ def create_app(
         guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
         app.direct[path] = Envelope(guarded, failed=metrics.failed, lifecycle=lifecycle)
-    _add_operations(app, champion, metrics, lifecycle)
+    _add_operations(app, home, champion, metrics, lifecycle)
 
     def scoring(endpoint: str) -> PredictBatch:
         return PredictBatch(champion, metrics, limits, capture, endpoint)
@@ -179,7 +186,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _add_operations(
-    app: FastAPI, champion: Champion, metrics: ServingMetrics, lifecycle: Lifecycle
+    app: FastAPI,
+    home: Home,
+    champion: Champion,
+    metrics: ServingMetrics,
+    lifecycle: Lifecycle,
 ) -> None:
     """The paths that operators and readers ask."""
 
@@ -192,7 +203,9 @@ def _add_operations(
     @app.get("/ready", summary="Has a model answered its self-test, and which?")
     async def ready() -> Response:
         status, document = readiness(champion, lifecycle)
-        return _json(document, status)
+        followed = read_status(home.follower_status)
+        registry = {} if followed is None else {"registry": followed.document()}
+        return _json(document | registry, status)
 
     @app.get("/metrics", summary="Figures for Prometheus")
     async def exposition() -> Response:

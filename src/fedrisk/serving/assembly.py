@@ -21,10 +21,13 @@ from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.settings import Settings
 
 
-def assemble(home: Home, settings: Settings) -> tuple[FastAPI, Lifecycle]:
+def assemble(
+    home: Home, settings: Settings, pinned: str | None = None
+) -> tuple[FastAPI, Lifecycle]:
     """The application over a home, and what tells it that its process is to end.
 
-    Callers need keys as soon as the home has a file of them.
+    ``pinned`` is a version to serve instead of the champion. Callers need keys as soon as the home
+    has a file of them.
 
     Raises
     ------
@@ -42,6 +45,7 @@ def assemble(home: Home, settings: Settings) -> tuple[FastAPI, Lifecycle]:
         guard=guard,
         lifecycle=lifecycle,
         shared_figures=settings.figures,
+        pinned=pinned,
     )
     return app, lifecycle
 

@@ -13,6 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from fedrisk.errors import FedriskError
 from fedrisk.serving.champion import ServedModel
@@ -111,6 +112,7 @@ class ServingMetrics:
             self._loads.labels(result)
         if not shared:
             ProcessCollector(registry=registry)
+        self._collectors: list[Collector] = []
         self._serving: Any = None
         self._children: dict[tuple[str, str, str], Any] = {}
 
@@ -154,10 +156,18 @@ class ServingMetrics:
             for level in LEVELS:
                 self.predicted(endpoint, level, stored.version, 0)
 
+    def collect(self, collector: Collector) -> None:
+        """Expose figures that are the same in every process of a home."""
+        self._collectors.append(collector)
+        if not self._shared:
+            self.registry.register(collector)
+
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format; of all workers where there are several."""
         if not self._shared:
             return generate_latest(self.registry)
         together = CollectorRegistry()
         MultiProcessCollector(together, self._shared)  # type: ignore[no-untyped-call]
+        for collector in self._collectors:
+            together.register(collector)
         return generate_latest(together)

@@ -1,7 +1,8 @@
 """Brings the registry's champion into a home's cache, in a process of its own.
 
-Run as ``python -m fedrisk.serving.refresh HOME``: it imports MLflow, so that the serving process
-never does, and prints one JSON object.
+Run as ``python -m fedrisk.serving.refresh HOME [VERSION]``: with a version it brings that one into
+a cache of its own. It imports MLflow, so that the serving process never does, and prints one JSON
+object.
 """
 
 from __future__ import annotations
@@ -25,27 +26,38 @@ PATIENCE, AWAY = 180.0, 10.0
 PAUSE = 0.5
 
 
-def refresh_from(home: Home, registry: str, patience: float = PATIENCE, away: float = AWAY) -> None:
-    """Let a home's cache follow a registry's aliases, once.
+def refresh_from(
+    home: Home,
+    registry: str | None,
+    patience: float = PATIENCE,
+    away: float = AWAY,
+    version: str | None = None,
+) -> None:
+    """Let a home's cache follow a registry's aliases, once, or pin one version.
 
     Parameters
     ----------
     home : Home
-    registry : str
-        Address of the MLflow server or store.
+    registry : str or None
+        Address of the MLflow server or store; None is the one that settings name.
     patience : float
         Seconds for the whole.
     away : float
         Seconds for a server to take a connection: asked before anything heavy is loaded.
+    version : str, optional
+        Bring this version into ``home.pinned(version)``, and nothing else.
 
     Raises
     ------
     RegistryError
         When nobody listens there, or with what the child process said.
     """
-    _await_server(registry, away)
-    environment = process_environment() | {"FEDRISK_TRACKING_URI": registry}
+    environment = process_environment()
+    if registry is not None:
+        _await_server(registry, away)
+        environment["FEDRISK_TRACKING_URI"] = registry
     command = [sys.executable, "-m", "fedrisk.serving.refresh", str(home.root)]
+    command += [] if version is None else [version]
     try:
         done = subprocess.run(  # noqa: S603 our own module
             command, env=environment, capture_output=True, timeout=patience, check=False
@@ -90,9 +102,13 @@ def _await_server(registry: str, seconds: float) -> None:
 
 def main(arguments: list[str]) -> dict[str, object]:
     """Refresh the cache of the home that is named, from the registry that settings name."""
+    from fedrisk.registry.fetch import pin_version
     from fedrisk.registry.promotion import refresh_cache
 
     try:
+        if len(arguments) > 1:
+            pinned = pin_version(Home(Path(arguments[0])), read_settings(), arguments[1])
+            return {"pinned": pinned.version}
         refreshed = refresh_cache(Home(Path(arguments[0])), read_settings())
     except FedriskError as error:
         return {"error": error.message, "hint": error.hint}

@@ -45,6 +45,8 @@ class Workers:
         Told a line about each worker that ended.
     grace : float
         Seconds that workers have to end; whoever is left then is killed.
+    options : tuple of str
+        Of `fedrisk serve`, for every worker.
     """
 
     home: Home
@@ -53,6 +55,7 @@ class Workers:
     environment: Mapping[str, str]
     say: Callable[[str], None]
     grace: float = 30.0
+    options: tuple[str, ...] = ()
     _processes: dict[int, tuple[subprocess.Popen[bytes], float]] = field(default_factory=dict)
     _stopping: list[int] = field(default_factory=list)
 
@@ -91,7 +94,7 @@ class Workers:
         handle = self.opened.fileno()
         command = [sys.executable, "-c", COMMAND, "serve", "--home", str(self.home.root)]
         return subprocess.Popen(  # noqa: S603 our own command
-            [*command, "--socket", str(handle), "--until-input-closes"],
+            [*command, "--socket", str(handle), "--until-input-closes", *self.options],
             stdin=subprocess.PIPE,
             pass_fds=[handle],
             env={**self.environment, FIGURES: str(self.figures), "FEDRISK_WORKER": str(place)},

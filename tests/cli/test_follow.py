@@ -1,0 +1,90 @@
+"""`models follow`, and a server beside it, with a real registry."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from running import processes_of, wait_until
+
+from fedrisk.cli.main import cli
+from fedrisk.home import Home
+from fedrisk.registry.cache import read_model
+from fedrisk.registry.promotion import promote
+from fedrisk.registry.record import record_training
+from fedrisk.settings import Settings
+from fedrisk.study import parse_study
+from tests.cli.test_serve import COMMAND, LONG_AGO, status
+from tests.registry.conftest import STUDY, _fit
+
+OWN = Settings(tracking_uri=None, registry_name="")
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Home:
+    """A home whose registry holds two versions, without an alias."""
+    home = Home(tmp_path / "coordinator").prepare()
+    for number in (1, 2):
+        record_training(_fit(parse_study(STUDY), number, f"run-{number}"), home, OWN)
+    return home
+
+
+def test_once_it_brings_what_the_aliases_say(tmp_path: Path, coordinator: Home) -> None:
+    uri = f"sqlite:///{coordinator.mlflow_database.absolute()}"
+    home = Home(tmp_path / "other")
+    command = ["models", "follow", "--once", "--home", str(home.root), "--registry", uri, "--json"]
+    promote(coordinator, OWN, "2", "", LONG_AGO)
+    done = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert json.loads(done.stdout) == {"champion": "2", "challenger": None, "changed": True}
+    assert read_model(home.champion).version == "2"
+
+
+def test_with_follow_the_server_takes_up_what_the_registry_promotes(
+    tmp_path: Path, coordinator: Home
+) -> None:
+    uri = f"sqlite:///{coordinator.mlflow_database.absolute()}"
+    home = tmp_path / "server"
+    options = ["--home", str(home), "--registry", uri, "--follow", "0.2", "--port", "0", "--json"]
+    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        assert status(f"{url}/ready") == 503
+        promote(coordinator, OWN, "1", "", LONG_AGO)
+        assert wait_until(lambda: serves(url) == "1", 60)
+        (follower,) = [line for line in processes_of(home) if "models follow" in line]
+        assert "--until-input-closes" in follower
+        promote(coordinator, OWN, "2", "", LONG_AGO)
+        assert wait_until(lambda: serves(url) == "2", 30)
+        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+            assert b'registry_follower_state{state="following"} 1.0' in answer.read()
+        process.kill()
+    assert wait_until(lambda: not processes_of(home), 20)
+
+
+def serves(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:
+            document = json.load(answer)
+    except urllib.error.HTTPError:
+        return None
+    assert document["registry"]["state"] == "following"
+    return str(document["model"]["version"])
+
+
+def test_a_pinned_version_is_fetched_once_and_stays(tmp_path: Path, coordinator: Home) -> None:
+    uri = f"sqlite:///{coordinator.mlflow_database.absolute()}"
+    options = ["--home", str(tmp_path / "server"), "--version", "2", "--port", "0", "--json"]
+    for registry in (uri, "http://127.0.0.1:1"):
+        command = [*COMMAND, *options, "--registry", registry]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            with urllib.request.urlopen(f"{url}/ready", timeout=10) as answer:
+                assert json.load(answer)["model"]["version"] == "2"
+            process.terminate()
+            assert process.wait(20) == 0
