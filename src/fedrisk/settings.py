@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     )
     capture_minutes: float = Field(default=15.0, gt=0, description="Length of a window.")
     capture_least: int = Field(default=50, ge=1, description="Rows in a window that may leave.")
+    canary_share: float = Field(
+        default=0.0, ge=0, le=1, description="Part of the requests that the challenger answers."
+    )
+    shadow: bool = Field(
+        default=False, description="Let the challenger score what the champion answered."
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."
     )

@@ -23,6 +23,7 @@ from fedrisk.registry.follower_status import read_status
 from fedrisk.serving import describe
 from fedrisk.serving.access import Guard, Guarded
 from fedrisk.serving.capture import Capture
+from fedrisk.serving.challenger import Challenger, Trial, TrialMetrics, TrialRules
 from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
@@ -83,6 +84,7 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     shared_figures: str = "",
     pinned: str | None = None,
+    trial_rules: TrialRules | None = None,
 ) -> FastAPI:
     """Build the application over a home's model cache.
 
@@ -108,12 +110,19 @@ def create_app(
         Folder in which several workers' figures are added up; empty for one process.
     pinned : str, optional
         Version to serve instead of the champion, from a cache of its own.
+    trial_rules : TrialRules, optional
+        How the challenger is tried; without them it is not even read.
     """
     lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
     metrics.collect(FollowerFigures(home.follower_status))
     folder = home.champion if pinned is None else home.pinned(pinned)
     champion = Champion(folder, limits.batch_rows, clock, metrics.model_changed)
+    trial = None
+    if trial_rules is not None:
+        figures = TrialMetrics(metrics.registry)
+        contender = Challenger(home.challenger, limits.batch_rows, clock, figures.loaded)
+        trial = Trial(contender, trial_rules, figures)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -128,6 +137,10 @@ def create_app(
             tasks.append(asyncio.create_task(watch_keys(guard, watch_seconds)))
         if capture is not None:
             tasks.append(asyncio.create_task(capture.run(watch_seconds)))
+        if trial is not None:
+            await asyncio.to_thread(trial.challenger.refresh)
+            tasks.append(asyncio.create_task(trial.challenger.watch(watch_seconds)))
+            tasks.append(asyncio.create_task(trial.run()))
         yield
         for task in tasks:
             task.cancel()
@@ -147,16 +160,16 @@ def create_app(
     app.add_middleware(Envelope, failed=metrics.failed)
     app.add_exception_handler(HTTPException, _http_error)
     for path, scope, endpoint in (
-        (PREDICT, "predict", Predict(champion, metrics, limits, capture)),
-        (BATCH, "batch", PredictBatch(champion, metrics, limits, capture)),
+        (PREDICT, "predict", Predict(champion, metrics, limits, capture, trial)),
+        (BATCH, "batch", PredictBatch(champion, metrics, limits, capture, trial=trial)),
     ):
         guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
         app.direct[path] = Envelope(guarded, failed=metrics.failed, lifecycle=lifecycle)
-    _add_operations(app, home, champion, metrics, lifecycle)
+    _add_operations(app, home, champion, trial, metrics, lifecycle)
 
     def scoring(endpoint: str) -> PredictBatch:
-        return PredictBatch(champion, metrics, limits, capture, endpoint)
+        return PredictBatch(champion, metrics, limits, capture, endpoint=endpoint)
 
     add_inference_protocol(app, scoring(INFER), guard, lifecycle)
     add_fhir(app, scoring(FHIR), scoring(CDS), read_mapping(home.fhir), guard, lifecycle)
@@ -189,6 +202,7 @@ def _add_operations(
     app: FastAPI,
     home: Home,
     champion: Champion,
+    trial: Trial | None,
     metrics: ServingMetrics,
     lifecycle: Lifecycle,
 ) -> None:
@@ -204,8 +218,11 @@ def _add_operations(
     async def ready() -> Response:
         status, document = readiness(champion, lifecycle)
         followed = read_status(home.follower_status)
-        registry = {} if followed is None else {"registry": followed.document()}
-        return _json(document | registry, status)
+        if followed is not None:
+            document["registry"] = followed.document()
+        if trial is not None:
+            document["challenger"] = trial.document()
+        return _json(document, status)
 
     @app.get("/metrics", summary="Figures for Prometheus")
     async def exposition() -> Response:

@@ -16,6 +16,7 @@ from fedrisk.serving.access import Guard
 from fedrisk.serving.access.rates import Rates
 from fedrisk.serving.app import create_app
 from fedrisk.serving.capture import Capture, CaptureRules
+from fedrisk.serving.challenger import TrialRules
 from fedrisk.serving.champion import now
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.settings import Settings
@@ -46,8 +47,16 @@ def assemble(
         lifecycle=lifecycle,
         shared_figures=settings.figures,
         pinned=pinned,
+        trial_rules=None if pinned else trial_rules(settings),
     )
     return app, lifecycle
+
+
+def trial_rules(settings: Settings) -> TrialRules | None:
+    """How the challenger is tried; None where it is not."""
+    if not settings.canary_share and not settings.shadow:
+        return None
+    return TrialRules(settings.canary_share, settings.shadow)
 
 
 def make_capture(home: Home, settings: Settings) -> Capture:

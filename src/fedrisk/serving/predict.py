@@ -11,15 +11,16 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from fedrisk.errors import UsageError
+from fedrisk.errors import DataError, UsageError
 from fedrisk.models.checks import columns_from_rows
 from fedrisk.serving.capture import Capture
+from fedrisk.serving.challenger import CANARY_KEY, Trial
 from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.formats import ScoredBatch, batch_format, is_json
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.request import Row
 from fedrisk.serving.scoring import LEVELS
-from fedrisk.serving.transport import media_type, read_body, respond
+from fedrisk.serving.transport import header, media_type, read_body, respond
 
 PREDICT, BATCH = "/predict", "/predict/batch"
 
@@ -59,6 +60,12 @@ def wants_explanation(scope: Scope) -> bool:
     return value.lower() in ("true", "1")
 
 
+def canary_key(scope: Scope) -> bytes:
+    """What decides which model answers: the caller's key, or else the request's id."""
+    given = header(scope, CANARY_KEY)
+    return scope["request_id"].encode() if given is None else given
+
+
 class Predict:
     """``POST /predict``: one row as a JSON object."""
 
@@ -68,10 +75,12 @@ class Predict:
         metrics: ServingMetrics,
         limits: Limits,
         capture: Capture | None = None,
+        trial: Trial | None = None,
     ) -> None:
         self.champion = champion
         self.metrics = metrics
         self.capture = capture
+        self.trial = trial
         self.limit = limits.row_bytes
         self._latency = metrics.latency(PREDICT)
 
@@ -80,13 +89,42 @@ class Predict:
         if not is_json(media_type(scope)):
             raise HTTPException(415, "send one JSON object as application/json")
         body = await read_body(scope, receive, self.limit)
-        answer = self.answer(body, wants_explanation(scope), scope["request_id"])
+        explain, identifier = wants_explanation(scope), scope["request_id"]
+        if self.trial is None:
+            answer = self.answer(self.champion.require(), body, explain, identifier)
+        else:
+            answer = self.try_answer(self.trial, canary_key(scope), body, explain, identifier)
         await respond(send, answer)
         self._latency.observe(perf_counter() - began)
 
-    def answer(self, body: bytes, explain: bool, request_id: str) -> bytes:
-        """Score one row: everything but HTTP."""
-        served = self.champion.require()
+    def try_answer(
+        self, trial: Trial, key: bytes, body: bytes, explain: bool, request_id: str
+    ) -> bytes:
+        """Score one row by the challenger where it is its turn; by the champion where it fails."""
+        champion = self.champion.require()
+        challenger = trial.canary(champion, key)
+        if challenger is not None:
+            began = perf_counter()
+            try:
+                answer = self.answer(challenger, body, explain, request_id)
+            except (DataError, UsageError):
+                raise  # the champion would say the same
+            except Exception:  # noqa: BLE001 whatever it is, the champion answers
+                trial.failed(challenger, "canary")
+            else:
+                trial.answered(challenger, 1, perf_counter() - began)
+                return answer
+        return self.answer(champion, body, explain, request_id, trial)
+
+    def answer(
+        self,
+        served: ServedModel,
+        body: bytes,
+        explain: bool,
+        request_id: str,
+        trial: Trial | None = None,
+    ) -> bytes:
+        """Score one row: everything but HTTP; a trial takes the row into the shadow."""
         scorer = served.scorer
         row = served.validator.row(body)
         risk = scorer.risk(row)
@@ -101,12 +139,15 @@ class Predict:
         }
         if explain:
             document |= scorer.explainer.explain(row).document()
+        answer = orjson.dumps(document)
         self.metrics.predicted(PREDICT, level, served.stored.version)
         if self.capture is not None:
             self.capture.count_row(served.stored, row, risk)
         for warning in warnings:
             self.metrics.implausible(warning["field"])
-        return orjson.dumps(document)
+        if trial is not None:
+            trial.shadow(served, [row], [risk])
+        return answer
 
 
 class PredictBatch:
@@ -122,11 +163,13 @@ class PredictBatch:
         limits: Limits,
         capture: Capture | None = None,
         endpoint: str = BATCH,
+        trial: Trial | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.champion = champion
         self.metrics = metrics
         self.capture = capture
+        self.trial = trial
         self.limit = limits.batch_bytes
         self._latency = metrics.latency(endpoint)
 
@@ -136,16 +179,45 @@ class PredictBatch:
         if form is None:
             raise HTTPException(415, "send application/json, application/x-ndjson or text/csv")
         body = await read_body(scope, receive, self.limit)
-        served = self.champion.require()
-        rows = form.read(body, served.validator)
-        batch = self.score(served, rows, wants_explanation(scope), scope["request_id"])
-        model = ((b"x-model-version", served.stored.version.encode()),)
+        champion = self.champion.require()
+        rows = form.read(body, champion.validator)
+        explain, identifier = wants_explanation(scope), scope["request_id"]
+        if self.trial is None:
+            batch = self.score(champion, rows, explain, identifier)
+        else:
+            key = canary_key(scope)
+            batch = self.try_score(self.trial, key, champion, rows, explain, identifier)
+        model = ((b"x-model-version", batch.model["version"].encode()),)
         await respond(send, form.write(batch), content_type=form.content_type, headers=model)
         self._latency.observe(perf_counter() - began)
 
     def observe(self, seconds: float) -> None:
         """Note how long an answer took."""
         self._latency.observe(seconds)
+
+    def try_score(
+        self,
+        trial: Trial,
+        key: bytes,
+        champion: ServedModel,
+        rows: Sequence[Row],
+        explain: bool,
+        request_id: str,
+    ) -> ScoredBatch:
+        """Score rows by the challenger where it is its turn; by the champion where it fails."""
+        challenger = trial.canary(champion, key)
+        if challenger is not None:
+            began = perf_counter()
+            try:
+                batch = self.score(challenger, rows, explain, request_id)
+            except Exception:  # noqa: BLE001 whatever it is, the champion answers
+                trial.failed(challenger, "canary")
+            else:
+                trial.answered(challenger, len(rows), perf_counter() - began)
+                return batch
+        batch = self.score(champion, rows, explain, request_id)
+        trial.shadow(champion, rows, batch.risks)
+        return batch
 
     def score(
         self, served: ServedModel, rows: Sequence[Row], explain: bool, request_id: str
@@ -154,10 +226,11 @@ class PredictBatch:
         scorer = served.scorer
         columns = columns_from_rows(scorer.study, rows)
         risks = scorer.risks(columns)
-        if self.capture is not None:
-            self.capture.count_columns(served.stored, columns, risks)
         levels = [LEVELS[code] for code in scorer.level_codes(risks)]
         warnings = [scorer.warnings(row) for row in rows]
+        explanations = scorer.explain(rows) if explain else None
+        if self.capture is not None:
+            self.capture.count_columns(served.stored, columns, risks)
         for level in LEVELS:
             count = levels.count(level)
             if count:
@@ -169,7 +242,7 @@ class PredictBatch:
             risks=risks.tolist(),
             levels=levels,
             warnings=warnings,
-            explanations=scorer.explain(rows) if explain else None,
+            explanations=explanations,
             model=served.identity,
             request_id=request_id,
         )
