@@ -50,9 +50,6 @@ def follow(
     from fedrisk.serving.signals import end_well_on_signals
     from fedrisk.settings import read_settings
 
-    if until_input_closes:
-        threading.Thread(target=_end_with_input, daemon=True).start()
-    end_well_on_signals()
     settings = read_settings()
     given = {"tracking_uri": registry, "registry_name": name}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
@@ -65,6 +62,9 @@ def follow(
         text = f"champion {now.champion or 'none'}, challenger {now.challenger or 'none'}"
         click.echo(json.dumps(held) if as_json else text)
         return
+    end_well_on_signals()
+    if until_input_closes:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     from fedrisk.registry.follow import Follower
 
     def say(line: str) -> None:
