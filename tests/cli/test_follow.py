@@ -20,7 +20,7 @@ from fedrisk.registry.record import record_training
 from fedrisk.settings import Settings
 from fedrisk.study import parse_study
 from tests.cli.test_serve import COMMAND, LONG_AGO, status
-from tests.registry.conftest import STUDY, _fit
+from tests.registry.conftest import STUDY, fit
 
 OWN = Settings(tracking_uri=None, registry_name="")
 
@@ -30,7 +30,7 @@ def coordinator(tmp_path: Path) -> Home:
     """A home whose registry holds two versions, without an alias."""
     home = Home(tmp_path / "coordinator").prepare()
     for number in (1, 2):
-        record_training(_fit(parse_study(STUDY), number, f"run-{number}"), home, OWN)
+        record_training(fit(parse_study(STUDY), number, f"run-{number}"), home, OWN)
     return home
 
 

@@ -27,8 +27,8 @@ from fedrisk.serving.challenger import Challenger, Trial, TrialMetrics, TrialRul
 from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
-from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
 from fedrisk.serving.following import FollowerFigures
+from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
