@@ -91,8 +91,9 @@ def test_a_server_that_comes_up_is_waited_for(home: Home, monkeypatch) -> None:
     server.close()
     pauses = []
 
-    def come_up(seconds: float) -> None:
-        pauses.append(socket.create_server(address))
+    def come_up(_seconds: float) -> None:
+        if not pauses:  # waiting for the child pauses, too
+            pauses.append(socket.create_server(address))
 
     monkeypatch.setattr(refresh.time, "sleep", come_up)
     refresh.refresh_from(home, f"http://127.0.0.1:{address[1]}", away=60)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -123,32 +123,7 @@ def create_app(
         figures = TrialMetrics(metrics.registry)
         contender = Challenger(home.challenger, limits.batch_rows, clock, figures.loaded)
         trial = Trial(contender, trial_rules, figures)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if capture is not None:
-            capture.resume()
-        await asyncio.to_thread(champion.refresh)
-        tasks = [
-            asyncio.create_task(champion.watch(watch_seconds)),
-            asyncio.create_task(lifecycle.watch(monotonic)),
-        ]
-        if guard is not None:
-            tasks.append(asyncio.create_task(watch_keys(guard, watch_seconds)))
-        if capture is not None:
-            tasks.append(asyncio.create_task(capture.run(watch_seconds)))
-        if trial is not None:
-            await asyncio.to_thread(trial.challenger.refresh)
-            tasks.append(asyncio.create_task(trial.challenger.watch(watch_seconds)))
-            tasks.append(asyncio.create_task(trial.run()))
-        yield
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        if capture is not None:
-            await asyncio.to_thread(capture.stop)
-
+    lifespan = _lifespan(champion, lifecycle, capture, guard, trial, watch_seconds)
     app = RiskAPI(
         champion,
         title="fedrisk",
@@ -175,6 +150,39 @@ def create_app(
     add_fhir(app, scoring(FHIR), scoring(CDS), read_mapping(home.fhir), guard, lifecycle)
     add_documentation(app)
     return app
+
+
+def _lifespan(
+    champion: Champion,
+    lifecycle: Lifecycle,
+    capture: Capture | None,
+    guard: Guard | None,
+    trial: Trial | None,
+    seconds: float,
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What goes on beside requests: models and keys are watched, windows closed, shadows scored."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if capture is not None:
+            capture.resume()
+        await asyncio.to_thread(champion.refresh)
+        work = [champion.watch(seconds), lifecycle.watch(monotonic)]
+        work += [watch_keys(guard, seconds)] if guard is not None else []
+        work += [capture.run(seconds)] if capture is not None else []
+        if trial is not None:
+            await asyncio.to_thread(trial.challenger.refresh)
+            work += [trial.challenger.watch(seconds), trial.run()]
+        tasks = [asyncio.create_task(each) for each in work]
+        yield
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if capture is not None:
+            await asyncio.to_thread(capture.stop)
+
+    return lifespan
 
 
 async def watch_keys(guard: Guard, seconds: float) -> None:
