@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fedrisk.cli.options import home_option, json_option
-from fedrisk.home import Home
+from fedrisk.home import Home, locked
 from fedrisk.settings import read_settings
 
 if TYPE_CHECKING:
@@ -120,13 +120,10 @@ def _home(home: Path | None) -> Home:
 
 def _change(home: Path | None, change: Callable[[KeyRing], KeyRing]) -> None:
     """Change the file, one process at a time."""
-    import fcntl
-
     from fedrisk.serving.access.keys import read_keys, write_keys
 
     path = _home(home).keys
-    with path.with_name("keys.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_name("keys.lock")):
         write_keys(path, change(read_keys(path)))
 
 
