@@ -210,3 +210,16 @@ def test_a_coordinator_s_app_that_dies_leaves_the_run_to_its_supervisor(
             execute(Broken(sites), request, settings)
     assert not Progress(home.run("crashed")).ended()
     assert "Killed" in (home.run("crashed") / "crash.txt").read_text()
+
+
+def test_a_stopped_run_does_not_begin(
+    run: Callable[..., Progress], home: Home, undisturbed: dict[str, Any]
+) -> None:
+    progress = Progress(home.run("stopped"))
+    progress.stop("run stopped was stopped")
+    progress.fail(FederationError("was stopped"), Checkpoints.claim(progress.folder / "c").token)
+    assert run("stopped").ended()
+    assert list(progress.news()) == []
+    assert progress.token() == -1
+    progress.reopen()
+    assert numbers(run("stopped"))["model"] == undisturbed["model"]

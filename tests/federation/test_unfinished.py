@@ -17,6 +17,8 @@ from fedrisk.federation.unfinished import (
     HANG_SECONDS,
     START_SECONDS,
     Submission,
+    deciding,
+    pending,
     read_request,
     stop,
     submit,
@@ -190,3 +192,62 @@ def test_stopping_ends_a_run_for_good(run: Path, control: Any) -> None:
     assert look(run, control, NOW + 9999) == []
     with pytest.raises(FederationError, match="was stopped"):
         Progress(run).outcome()
+
+
+def test_a_stopped_run_stays_stopped_when_its_app_was_still_starting(
+    run: Path, control: Any
+) -> None:
+    submit(control, run, NOW)
+    stop(control, run, "run r1 was stopped")
+    began_and_died(run)  # an app that does not look: what it voids is the outcome alone
+    for _ in range(3):
+        assert look(run, control, NOW + 9999) == []
+    assert len(control.ran) == 1
+    with pytest.raises(FederationError, match="was stopped"):
+        Progress(run).outcome()
+
+
+def test_a_stopped_run_is_submitted_by_who_reopens_it_alone(run: Path, control: Any) -> None:
+    stop(control, run, "run r1 was stopped")
+    with pytest.raises(FederationError, match="was stopped") as error:
+        submit(control, run, NOW)
+    assert "--resume r1" in error.value.hint
+    assert control.ran == []
+    Progress(run).reopen()
+    submit(control, run, NOW)
+    assert len(control.ran) == 1
+
+
+def test_a_run_that_is_stopped_while_it_is_submitted_is_stopped_at_flower(
+    run: Path, control: Any
+) -> None:
+    class Slow(Recorder):
+        def run(self, config: Path) -> str:
+            stop(control, run, "run r1 was stopped")  # its owner knows no id of Flower's yet
+            return super().run(config)
+
+    slow = Slow()
+    with pytest.raises(FederationError, match="was stopped"):
+        submit(slow, run, NOW)
+    assert control.stopped == []
+    assert slow.stopped == ["flower-1"]
+    assert look(run, control, NOW + 9999) == []
+
+
+def test_one_at_a_time_decides_about_a_run(
+    run: Path, control: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(control, run, NOW)
+    monkeypatch.setattr("fedrisk.home.LOCK_SECONDS", 0.0)
+    with deciding(run):
+        assert look(run, control, NOW + 9999) == ["run not taken up"]
+    assert look(run, control, NOW + 9999) == ["run taken up"]
+
+
+def test_a_submission_is_pending_until_its_app_begins_or_is_late(run: Path, control: Any) -> None:
+    assert not pending(run, NOW)
+    submit(control, run, NOW)
+    assert pending(run, NOW + START_SECONDS - 1)
+    assert not pending(run, NOW + START_SECONDS + 1)
+    began_and_died(run)
+    assert not pending(run, NOW + 1)

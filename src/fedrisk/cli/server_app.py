@@ -40,8 +40,8 @@ def execute(
     """Train over the grid, record the result, and leave an outcome.
 
     A run that another process began goes on after its last finished round. A process whose run was
-    taken up by another one ends without a word. At a federation's coordinator a process that dies
-    leaves no outcome, for its supervisor starts the run again.
+    stopped, or taken up by another one, ends without a word. At a federation's coordinator a
+    process that dies leaves no outcome, for its supervisor starts the run again.
 
     Parameters
     ----------
@@ -57,6 +57,9 @@ def execute(
     progress = Progress(home.run(request.run_id))
     progress.ask(request)
     checkpoints = Checkpoints.claim(progress.folder / "checkpoint")
+    if reason := progress.stopped():  # asked last: who stops a run marks it, then claims it
+        logger.warning("%s", reason)
+        return
     work = _Work(grid, request, settings, home, progress, checkpoints, watch)
     with progress.hold(checkpoints.token):
         work.run()

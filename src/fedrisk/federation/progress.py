@@ -27,7 +27,8 @@ class Progress:
     """The files of one run.
 
     ``request.json`` is there first, ``progress.jsonl`` grows, ``alive-TOKEN`` is locked by the
-    process that works on the run, ``outcome.json`` appears whole.
+    process that works on the run, ``outcome.json`` appears whole. Where ``stopped`` is, no process
+    begins until the run is reopened.
 
     Parameters
     ----------
@@ -146,8 +147,21 @@ class Progress:
         found = self._outcome()
         return found if found is not None and found["ok"] else None
 
+    def stop(self, reason: str) -> None:
+        """Let no process begin from now on; one that has claimed the run must be superseded."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "stopped", reason + "\n")
+
+    def stopped(self) -> str:
+        """Why nobody may begin; empty where everybody may."""
+        try:
+            return (self.folder / "stopped").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
     def reopen(self) -> None:
-        """Forget a bad outcome, for the run is taken up again."""
+        """Forget a bad outcome and that the run was stopped, for it is taken up again."""
+        (self.folder / "stopped").unlink(missing_ok=True)
         found = self._outcome()
         if found is not None and not found["ok"]:
             (self.folder / "outcome.json").unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from fedrisk.federation.engines.flower import Control, toml_strings
 from fedrisk.federation.progress import Progress
 from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.provisioning.keys import write_private
-from fedrisk.home import Home
+from fedrisk.home import Home, locked
 from fedrisk.study.training import TrainingRequest
 
 #: Submissions in a row without a finished round, before a run is given up.
@@ -71,7 +72,7 @@ class Submission:
 
 
 def submit(control: Control, run: Path, now: float) -> Submission:
-    """Give a run, whose request is kept in its folder, to Flower.
+    """Give a run, whose request is kept in its folder, to Flower; to call in `deciding`.
 
     Parameters
     ----------
@@ -85,9 +86,11 @@ def submit(control: Control, run: Path, now: float) -> Submission:
     Raises
     ------
     FederationError
-        When SuperLink does not take it; nothing is written down then.
+        When SuperLink does not take it; nothing is written down then. When the run was stopped,
+        before or meanwhile; Flower's run is stopped then too.
     """
     progress, rounds = Progress(run), finished_rounds(run)
+    _refuse_stopped(progress)
     before = Submission.read(run)
     again = before is not None and before.rounds == rounds
     attempts = before.attempts + 1 if before is not None and again else 1
@@ -103,7 +106,39 @@ def submit(control: Control, run: Path, now: float) -> Submission:
         _restore(run, before)
         raise
     done.write(run)
+    if progress.stopped():  # who stopped it could not know the id of Flower's run
+        control.stop(done.flower_run)
+    _refuse_stopped(progress)
     return done
+
+
+def deciding(run: Path) -> AbstractContextManager[None]:
+    """Be the only one who decides whether a run is submitted, and submits it.
+
+    Raises
+    ------
+    FederationError
+        When another process decides for too long.
+    """
+    return locked(run / "submission.lock", FederationError)
+
+
+def pending(run: Path, now: float) -> bool:
+    """Whether a run that has not ended was submitted just now, and its app may still begin."""
+    submission, progress = Submission.read(run), Progress(run)
+    if submission is None or progress.stopped() or progress.ended():
+        return False
+    begun = progress.token() > submission.token
+    return not begun and now - submission.time <= START_SECONDS
+
+
+def _refuse_stopped(progress: Progress) -> None:
+    if reason := progress.stopped():
+        raise _stopped(progress.folder, reason)
+
+
+def _stopped(run: Path, reason: str) -> FederationError:
+    return FederationError(reason, hint=f"`fedrisk train --resume {run.name}` takes it up")
 
 
 def _restore(run: Path, before: Submission | None) -> None:
@@ -159,7 +194,9 @@ def take_up(
     for path in sorted((home.root / "runs").glob("*/submission.json")):
         run = path.parent
         try:
-            _take_up(run, control, log, clock())
+            if _to_decide(run, clock()):
+                with deciding(run):
+                    _take_up(run, control, log, clock())
         except (FederationError, OSError, ValueError, TypeError) as error:
             log("run not taken up", level="error", run=run.name, reason=str(error))
 
@@ -192,9 +229,19 @@ class Unfinished:
         self._thread.start()
 
 
+def _to_decide(run: Path, now: float) -> bool:
+    submission, progress = Submission.read(run), Progress(run)
+    if submission is None or progress.ended():
+        return False
+    return bool(progress.stopped()) or due(run, submission, now)
+
+
 def _take_up(run: Path, control: Control, log: Callable[..., None], now: float) -> None:
     submission = Submission.read(run)
-    if submission is None or Progress(run).ended() or not due(run, submission, now):
+    if submission is None or not _to_decide(run, now):
+        return
+    if reason := Progress(run).stopped():  # who stopped it was killed before the outcome
+        _end(run, _stopped(run, reason))
         return
     progressed = finished_rounds(run) > submission.rounds
     if submission.attempts >= ATTEMPTS and not progressed:
@@ -229,19 +276,27 @@ def _give_up(run: Path, attempts: int) -> None:
         f"another round; the last time: {last}",
         hint=f"mend the cause, then `fedrisk train --resume {run.name}`",
     )
+    _end(run, error)
+
+
+def _end(run: Path, error: FederationError) -> None:
+    """Write a bad outcome in place of whoever works on the run."""
     Progress(run).fail(error, Checkpoints.claim(run / "checkpoint").token)
 
 
 def stop(control: Control, run: Path, reason: str) -> None:
     """End a run for good: its process may write nothing more, and nobody takes it up by itself.
 
+    An app that Flower is still starting finds the run stopped, or itself superseded: it claims the
+    run before it looks, and here the run is marked before it is claimed.
+
     Raises
     ------
     FederationError
         When Flower does not stop it; the outcome is written all the same.
     """
+    Progress(run).stop(reason)
+    _end(run, _stopped(run, reason))
     submission = Submission.read(run)
-    error = FederationError(reason, hint=f"`fedrisk train --resume {run.name}` takes it up")
-    Progress(run).fail(error, Checkpoints.claim(run / "checkpoint").token)
     if submission is not None and submission.flower_run:
         control.stop(submission.flower_run)

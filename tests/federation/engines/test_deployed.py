@@ -180,3 +180,33 @@ def test_stopping(federation: Federation, request_: TrainingRequest) -> None:
     assert engine.controls[-1].stopped == ["flower-1"]
     with pytest.raises(FederationError, match="was stopped by who asked"):
         Progress(federation.home / "runs" / "r1").outcome()
+
+
+def test_a_stopped_run_is_taken_up_by_who_asks_again(
+    federation: Federation, request_: TrainingRequest
+) -> None:
+    engine = Engine(federation, {}, 30.0, succeed)
+    engine.stop(request_)  # interrupted before it was submitted
+    run = federation.home / "runs" / "r1"
+    assert Progress(run).stopped()
+    with federation.running_alone():
+        progress = Progress(run)
+
+        def begin_anew(_: Progress) -> None:
+            assert not progress.stopped()
+            with progress.hold(9):
+                progress.succeed(9, version="7")
+
+        outcome, _ = follow(Engine(federation, {}, 30.0, begin_anew), request_)
+    assert outcome["version"] == "7"
+
+
+def test_a_run_that_was_submitted_just_now_is_not_submitted_again(
+    federation: Federation, request_: TrainingRequest
+) -> None:
+    engine = Engine(federation, {}, 0.2)
+    with federation.running_alone():
+        for _ in range(2):
+            with pytest.raises(FederationError, match="no sign"):
+                follow(engine, request_)
+    assert len(engine.controls) == 1

@@ -14,7 +14,14 @@ from fedrisk.federation.engines.processes import flower_environment
 from fedrisk.federation.progress import Progress
 from fedrisk.federation.provisioning.coordinator import Federation
 from fedrisk.federation.provisioning.folders import is_held
-from fedrisk.federation.unfinished import HANG_SECONDS, START_SECONDS, stop, submit
+from fedrisk.federation.unfinished import (
+    HANG_SECONDS,
+    START_SECONDS,
+    deciding,
+    pending,
+    stop,
+    submit,
+)
 from fedrisk.home import Home
 from fedrisk.study.training import RoundRecord, TrainingRequest
 
@@ -73,7 +80,7 @@ class DeployedEngine:
     ) -> dict[str, Any]:
         """Submit a run, or take it up, and follow it to its outcome.
 
-        A run that a process works on is followed only.
+        A run that a process works on, or that was submitted just now, is followed only.
 
         Parameters
         ----------
@@ -97,12 +104,10 @@ class DeployedEngine:
         """
         run = self.home.run(request.run_id)
         progress = Progress(run)
-        if not progress.alive():
-            progress.reopen()
-        if not progress.alive() and not progress.ended():
+        if not _goes_on(progress):
             self._check_running()
             progress.ask(request)
-            submit(self._control(run), run, time.time())
+            self._submit(progress)
         say(f"the coordinator runs {request.run_id}")
         return self._follow(progress, request, watch)
 
@@ -116,6 +121,14 @@ class DeployedEngine:
         """
         run = self.home.run(request.run_id)
         stop(self._control(run), run, f"run {request.run_id} was stopped by who asked for it")
+
+    def _submit(self, progress: Progress) -> None:
+        run = progress.folder
+        with deciding(run):
+            if _goes_on(progress) or pending(run, time.time()):
+                return
+            progress.reopen()
+            submit(self._control(run), run, time.time())
 
     def _check_running(self) -> None:
         if not is_held(self.federation.folder):
@@ -153,3 +166,8 @@ class DeployedEngine:
             hint=f"it is not lost: `fedrisk train --resume {request.run_id}` follows it again; "
             f"logs: {self.federation.folder / 'logs'}",
         )
+
+
+def _goes_on(progress: Progress) -> bool:
+    """Whether a process works on the run, or it ended well."""
+    return progress.alive() or progress.success() is not None
