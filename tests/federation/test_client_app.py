@@ -107,6 +107,16 @@ def test_a_refused_question_by_itself_costs_nothing(folder: Path, study: Study) 
     assert open_site(folder).ledger.spent()[0]["cost"] == 1
 
 
+def test_studies_that_nobody_approved_use_up_the_day_s_refusals(folder: Path, study: Study) -> None:
+    write_policy(folder / "policy.toml", Policy(refusals_per_day=3))
+    summary = Query("summary", study, "r1", AS_OF)
+    for number in range(5):
+        crafted = study.model_copy(update={"title": f"Another {number}"})
+        send({"folder": str(folder)}, replace(summary, study=crafted))
+    content = send({"folder": str(folder)}, summary)
+    assert "3 questions were refused" in reason(content)
+
+
 def test_a_question_that_is_asked_again_is_counted_once_and_answered_alike(
     folder: Path, study: Study
 ) -> None:

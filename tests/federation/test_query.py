@@ -40,6 +40,19 @@ def test_study_of_another_contract_is_refused(study: Study) -> None:
         Query.from_content(content)
 
 
+@pytest.mark.parametrize("name", ["kind", "run-id", "as-of", "model"])
+@pytest.mark.parametrize("value", ["x" * 65, "", "a b", "a\nb", "é"], ids=ascii)
+def test_names_that_a_site_writes_down_are_short_and_plain(
+    study: Study, name: str, value: str
+) -> None:
+    content = Query("summary", study, "r" * 64, "2026-01-01T00:00:00.000000+00:00").content()
+    Query.from_content(content)
+    content.config_records["config"][name] = value
+    with pytest.raises(EgressError, match=f"the question's '{name}' is not") as refused:
+        Query.from_content(content)
+    assert len(str(refused.value)) < 100
+
+
 def test_every_kind_has_an_answer_and_unknown_kinds_have_none(study: Study) -> None:
     assert set(ANSWERS) == set(MESSAGE_TYPES)
     with pytest.raises(FederationError, match="unknown query 'rows'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from red_team.conftest import (
     Site,
     make_rows,
     make_study,
+    raw_moments,
     unscaled,
     vector,
 )
 
 from fedrisk.federation.query import Query
+from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.summary import FeatureSummary, SiteCounts
 from fedrisk.study import Study
 
@@ -81,7 +84,7 @@ def test_a_file_that_changed_by_one_row_gives_it_away(
 
 def test_within_a_run_not_even_many_rows_may_change(site: Site, study: Study) -> None:
     site.summary(study)
-    site.has(ROWS[40:])
+    site.has(ROWS[300:])
     assert "(rule: frozen cohort)" in site.refuses(Query("summary", study, "run-1", AS_OF))
     site.run = "run-2"
     site.summary(study)  # a new run, and the difference is of many
@@ -90,7 +93,7 @@ def test_within_a_run_not_even_many_rows_may_change(site: Site, study: Study) ->
 def test_an_old_run_s_name_brings_no_old_rows_back(site: Site, study: Study) -> None:
     """Run 1, then new rows and run 2, then run 1's name again."""
     site.summary(study)
-    site.has([*ROWS, *make_rows(40, 0, seed=9)])
+    site.has([*ROWS, *make_rows(300, 0, seed=9)])
     site.run = "run-2"
     site.summary(study)
     assert "(rule: frozen cohort)" in site.refuses(Query("summary", study, "run-1", AS_OF))
@@ -104,13 +107,80 @@ def test_times_between_which_one_row_became_mature(site: Site) -> None:
     """The file stays; the coordinator asks as of the day before the target, and of the day."""
     study = site.approves(make_study(time="day"))
     site.has(dated(ROWS))
-    days = ("2025-06-02T12:00:00+00:00", "2025-06-01T12:00:00+00:00")
-    after = site.summary(study, as_of=days[0])
-    early = Query("summary", study, "run-2", days[1])
-    assert "(rule: cohort difference)" in site.refuses(early)
+    days = ("2025-06-01T12:00:00+00:00", "2025-06-02T12:00:00+00:00")
+    before = site.summary(study, as_of=days[0])
+    late = Query("summary", study, "run-2", days[1])
+    assert "(rule: cohort difference)" in site.refuses(late)
     site.without("cohort_difference")
     site.run = "run-2"
-    assert is_target(difference(study, after, site.summary(study, as_of=days[1])))
+    assert is_target(difference(study, site.summary(study, as_of=days[1]), before))
+
+
+def test_times_are_not_the_coordinator_s_to_choose(site: Site) -> None:
+    """Neither back, nor ahead, nor another one in the same run: so no cohort can be chosen."""
+    study = site.approves(make_study(time="day"))
+    site.has(dated(ROWS))
+    now = datetime.now(UTC)
+    times = {hours: (now + timedelta(hours=hours)).isoformat() for hours in (-3, -2, -1, 1)}
+    site.summary(study, as_of=times[-2])
+
+    def refused(run: str, hours: int) -> bool:
+        reason = site.refuses(Query("summary", study, run, times[hours]))
+        return "(rule: time asked about)" in reason
+
+    assert refused("run-2", -3)
+    assert refused("run-2", 1)
+    assert refused("run-1", -1)
+    site.summary(study, as_of=times[-1], run_id="run-2")
+    site.summary(study, as_of=times[-2])  # an unfinished run goes on
+    site.without("cohort_difference")
+    site.summary(study, as_of=times[-3], run_id="run-3")
+
+
+# -- files that grew, between runs -----------------------------------------------------------------
+
+
+def hessians_apart(site: Site, study: Study, more: Sequence[Row]) -> tuple[DesignMatrix, Any]:
+    """What the file's new rows add to the Hessian, and of which columns it is."""
+    site.has([*ROWS, TARGET])
+    site.run = f"{site.run}-before"
+    design = site.design(study)
+    before = site.sums(site.query(study, design, vector(design, 0.0))).hessian[0]
+    site.has([*ROWS, TARGET, *more])
+    site.run = f"{site.run}-after"
+    after = site.sums(site.query(study, design, vector(design, 0.0))).hessian[0]
+    return design, 4 * (after - before)
+
+
+WOMEN = [row | {"sex": "f"} for row in make_rows(49, 0, seed=11)]
+SOUGHT: Row = TARGET | {"age": 61.25, "crp": 77.5, "died": 0}
+
+
+def test_one_training_row_behind_many_test_rows(site: Site, study: Study) -> None:
+    more = [SOUGHT, *({**row, "fold": "test"} for row in make_rows(199, 0, seed=11))]
+    with pytest.raises(AssertionError, match="cohort difference"):
+        hessians_apart(site, study, more)
+    site.without("cohort_difference")
+    design, left = hessians_apart(site, study, more)
+    assert left[0, 0] == pytest.approx(1)
+    found = unscaled(design, left[0, 1:])
+    assert (found["age"], found["crp"]) == (pytest.approx(61.25), pytest.approx(77.5))
+
+
+def test_one_man_among_new_women(site: Site, study: Study) -> None:
+    """Fifty rows are enough, but not a level that one of them has: its moments are his values."""
+    with pytest.raises(AssertionError, match="cohort difference"):
+        hessians_apart(site, study, [*WOMEN, SOUGHT])
+    site.without("cohort_difference")
+    design, left = hessians_apart(site, study, [*WOMEN, SOUGHT])
+    men = raw_moments(design, left)[1 + design.names.index("sex=m")]
+    assert men[0] == pytest.approx(1)
+    assert men[1 + design.names.index("age")] == pytest.approx(61.25)
+
+
+def test_many_new_rows_without_small_groups_are_answered(site: Site, study: Study) -> None:
+    _, left = hessians_apart(site, study, make_rows(300, 100, seed=11))
+    assert left[0, 0] == pytest.approx(300)
 
 
 # -- two studies over the same rows ---------------------------------------------------------------

@@ -314,7 +314,8 @@ def test_one_row_s_gradient_is_the_row(site: Site, study: Study) -> None:
     site.run = "run-2"
     options = {"local-steps": 1.0, "learning-rate": 1.0, "ridge": 0.0}
     query = replace(site.query(study, design, vector(design, 0.0)), kind="descent", options=options)
-    assert "(rule: enough rows)" in site.refuses(query)
+    reason = site.refuses(query)
+    assert reason == "more than 0.33 parameters for one training row (rule: enough rows)"
     for key, rule in (
         ("parameters_per_row", "enough rows"),
         ("contributors", "enough contributors"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -326,6 +326,13 @@ def test_a_reason_follows_from_the_columns_alone(found: list[tuple[str, str]]) -
     one = told(DataError("one", violations, 7, "one"))
     other = told(DataError("other", [*others, *others], 99, "other"))
     assert (one.message, one.hint) == (other.message, other.hint)
+
+
+def test_one_question_cannot_fill_the_log(errand: Errand) -> None:
+    long = "x" * 10**6
+    refuse(EgressError(long), replace(errand, run=long, study=long, kind=long))
+    (entry,) = errand.log.entries()
+    assert len(str(entry)) < 3000
 
 
 def test_a_reason_is_logged_as_it_is_told() -> None:

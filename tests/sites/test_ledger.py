@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fedrisk.errors import SiteFolderError
-from fedrisk.sites.cohort import Cohort, CohortCounts
-from fedrisk.sites.ledger import Ledger, Limits, fingerprint, row_digests, rows_apart
-from fedrisk.study import Study
+from fedrisk.sites.cohort_rows import Apart, CohortRows, Side
+from fedrisk.sites.ledger import Ledger, Limits
 
 DAY, NEXT = "2026-01-01T09:00:00", "2026-01-02T00:00:00"
 KEY = b"k" * 32
@@ -81,6 +78,13 @@ def test_refusals_end_the_day(ledger: Ledger) -> None:
     }  # fmt: skip
 
 
+def test_refusals_beyond_the_day_s_limit_leave_no_trace(ledger: Ledger) -> None:
+    for question in "abcdef":
+        ledger.refused("s", "run", question, DAY, most=3)
+    with sqlite3.connect(ledger.path) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM questions").fetchone() == (3,)
+
+
 _CHARGER = """
 import sys
 from pathlib import Path
@@ -123,7 +127,8 @@ def test_a_related_study_is_one_that_reads_a_column_of_an_earlier_one(ledger: Le
 
 
 def test_when_a_study_was_first_asked_about(ledger: Ledger) -> None:
-    assert ledger.first_asked("s") == ""
+    ledger.refused("s", "run", "a", "2025-12-31T00:00:00")
+    assert ledger.first_asked("s") == ""  # a refusal, maybe before any approval
     for question, time in (("b", NEXT), ("a", DAY), ("c", NEXT)):
         charge(ledger, question, Limits(), time=time)
     assert ledger.first_asked("s") == DAY
@@ -137,23 +142,82 @@ def test_a_run_is_bound_to_its_first_cohort(ledger: Ledger) -> None:
     assert ledger.freeze("r2", "s", "two")
 
 
-def test_cohorts_that_differ_by_few_rows_are_kept_apart(ledger: Ledger) -> None:
-    def admit(name: str, rows: range, since: str = "", time: str = DAY) -> bool:
-        return ledger.admit("s", name, np.array(rows, np.uint64), since, 10, time)
+def rows_of(train: range, test: range = range(0)) -> CohortRows:
+    """Rows that are numbers, all of one level, every second one an event."""
 
-    assert admit("a", range(100))
-    assert admit("a", range(100))
+    def side(numbers: range) -> Side:
+        cells = [(1, number % 2) for number in numbers]
+        return Side(np.array(numbers, np.uint64), np.array(cells, np.int16).reshape(-1, 2))
+
+    return CohortRows("sex", side(train), side(test))
+
+
+def admit(ledger: Ledger, name: str, rows: CohortRows, since: str = "", time: str = DAY) -> bool:
+    return ledger.admit("s", name, rows, KEY, since, Apart(10, 8), time)
+
+
+def test_cohorts_that_differ_by_few_rows_are_kept_apart(ledger: Ledger) -> None:
+    assert admit(ledger, "a", rows_of(range(100)))
+    assert admit(ledger, "a", rows_of(range(100)))
     assert not ledger.knows("b", "")
-    assert not admit("b", range(101))
+    assert not admit(ledger, "b", rows_of(range(101)))
     assert not ledger.knows("b", "")  # and what was refused is not remembered
-    assert not admit("b", range(5, 104))
-    assert admit("c", range(110))
+    assert not admit(ledger, "b", rows_of(range(5, 104)))
+    assert admit(ledger, "c", rows_of(range(110)))
     assert ledger.knows("c", "")
-    assert not admit("d", range(109))  # of every cohort, not of the last alone
-    assert admit("reordered", range(100))
-    assert admit("e", range(111), since=NEXT, time=NEXT)  # since a second approval
+    assert not admit(ledger, "d", rows_of(range(109)))  # of every cohort, not of the last alone
+    assert admit(ledger, "reordered", rows_of(range(100)))
+    assert admit(ledger, "e", rows_of(range(111)), since=NEXT, time=NEXT)  # a second approval
     assert ledger.knows("e", NEXT)
     assert not ledger.knows("a", NEXT)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "answered"),
+    [(101, 9, False), (110, 7, False), (109, 8, False), (110, 8, True), (100, 8, True)],
+)
+def test_both_sides_of_the_split_must_be_far_apart(
+    ledger: Ledger, train: int, test: int, answered: bool
+) -> None:
+    assert admit(ledger, "a", rows_of(range(100)))
+    assert admit(ledger, "b", rows_of(range(train), range(1000, 1000 + test))) == answered
+
+
+def test_cohorts_of_other_features_are_not_compared(ledger: Ledger) -> None:
+    assert admit(ledger, "a", rows_of(range(100)))
+    assert admit(ledger, "b", replace(rows_of(range(101)), features="age"))
+
+
+def test_nothing_of_a_row_stands_in_the_ledger_without_the_key(ledger: Ledger) -> None:
+    assert admit(ledger, "a", rows_of(range(100)))
+    with sqlite3.connect(ledger.path) as connection:
+        (cells,) = connection.execute("SELECT train_cells FROM compared").fetchone()
+    assert rows_of(range(100)).train.cells.astype("<i2").tobytes() != cells
+    assert abs(sum(cells) / len(cells) - 127.5) < 20  # as good as random bytes
+
+
+def test_a_cohort_of_an_earlier_release_is_as_close_as_can_be(ledger: Ledger) -> None:
+    """It was kept with both sides together: what another differs by is unknown."""
+    ledger.spent()  # makes the tables
+    with sqlite3.connect(ledger.path) as connection:
+        digests = np.arange(100, dtype="<u8").tobytes()
+        row = ("old", "s", DAY, 100, digests)
+        connection.execute("INSERT INTO cohorts VALUES (?, ?, ?, ?, ?)", row)
+    assert not admit(ledger, "new", rows_of(range(300)))
+    assert admit(ledger, "reordered", rows_of(range(100)))
+    assert admit(ledger, "approved", rows_of(range(300)), since=NEXT, time=NEXT)
+    assert admit(ledger, "old", rows_of(range(100)))  # asked about again, it is known in full
+    assert admit(ledger, "new", rows_of(range(500)))
+
+
+def test_times_of_runs_are_in_order(ledger: Ledger) -> None:
+    assert ledger.in_order("r1", "s", DAY)
+    assert ledger.in_order("r2", "s", NEXT)
+    assert ledger.in_order("r1", "s", DAY)  # an unfinished run goes on
+    assert not ledger.in_order("r1", "s", NEXT)  # and only as it began
+    assert not ledger.in_order("r3", "s", DAY)
+    assert ledger.in_order("r3", "s", NEXT)
+    assert ledger.in_order("r4", "t", DAY)
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"\7" * 4000])
@@ -165,8 +229,9 @@ def test_a_damaged_ledger_is_an_error_from_every_method(ledger: Ledger, content:
         lambda: ledger.related("s", frozenset()),
         lambda: ledger.first_asked("s"),
         lambda: ledger.freeze("r", "s", "c"),
+        lambda: ledger.in_order("r", "s", DAY),
         lambda: ledger.knows("c", ""),
-        lambda: ledger.admit("s", "c", np.zeros(1, np.uint64), "", 10, DAY),
+        lambda: admit(ledger, "c", rows_of(range(1))),
         ledger.spent,
     ]
     for attempt in attempts:
@@ -177,61 +242,3 @@ def test_a_damaged_ledger_is_an_error_from_every_method(ledger: Ledger, content:
 def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SiteFolderError, match="cannot be opened"):
         charge(Ledger(tmp_path / "away" / "ledger.db"), "a", Limits())
-
-
-# -- digests --------------------------------------------------------------------------------
-
-small = st.lists(st.integers(0, 5), max_size=12)
-
-
-@given(small, small)
-def test_rows_apart_counts_rows_of_either_that_the_other_lacks(
-    one: list[int], other: list[int]
-) -> None:
-    a, b = Counter(one), Counter(other)
-    expected = sum(((a - b) + (b - a)).values())
-    assert rows_apart(np.array(one, np.uint64), np.array(other, np.uint64)) == expected
-
-
-def make_cohort(study: Study, ages: list[float], events: list[bool] | None = None) -> Cohort:
-    count = len(ages)
-    columns = {
-        "age": np.array(ages, np.float64),
-        "pulse": np.full(count, np.nan),
-        "sex": np.arange(count, dtype=np.int32) % 3 - 1,
-    }
-    counts = CohortCounts(count, count, count, 0, 0, 0, 0, {})
-    told = np.zeros(count, bool) if events is None else np.array(events)
-    return Cohort("s", study, columns, told, np.zeros(count, bool), counts)
-
-
-def test_one_changed_value_is_one_row_less_and_one_more(study: Study) -> None:
-    before = make_cohort(study, [1.0, 2.0, 3.0, 2.0])
-    ages = make_cohort(study, [1.0, 2.0, 3.5, 2.0])
-    events = make_cohort(study, [1.0, 2.0, 3.0, 2.0], [False, False, True, False])
-    side = replace(before, test=np.array([True, False, False, False]))
-    for after in (ages, events, side):
-        assert rows_apart(row_digests(before, KEY), row_digests(after, KEY)) == 2
-        assert fingerprint(before, KEY) != fingerprint(after, KEY)
-
-
-def test_digests_know_values_and_not_how_they_are_held(study: Study) -> None:
-    one, other = make_cohort(study, [0.0, 1.0]), make_cohort(study, [-0.0, 1.0])
-    other.columns["pulse"][:] = np.array([0x7FF8000000000001] * 2, np.uint64).view(np.float64)
-    assert np.array_equal(row_digests(one, KEY), row_digests(other, KEY))
-    assert fingerprint(one, KEY) == fingerprint(other, KEY)
-
-
-def test_rows_digests_do_not_depend_on_their_order_and_the_fingerprint_does(study: Study) -> None:
-    one = make_cohort(study, [5.0, 6.0])
-    other = replace(
-        one, columns={n: v[::-1].copy() for n, v in one.columns.items()}, events=one.events
-    )
-    assert np.array_equal(row_digests(one, KEY), row_digests(other, KEY))
-    assert fingerprint(one, KEY) != fingerprint(other, KEY)
-
-
-def test_without_the_key_digests_say_nothing(study: Study) -> None:
-    cohort = make_cohort(study, [5.0, 6.0])
-    assert not set(row_digests(cohort, KEY)) & set(row_digests(cohort, b"o" * 32))
-    assert fingerprint(cohort, KEY) != fingerprint(cohort, b"o" * 32)

@@ -17,7 +17,13 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedrisk.errors import DataError, FederationError, FedriskError, SiteFolderError
+from fedrisk.errors import (
+    DataError,
+    DisclosureError,
+    FederationError,
+    FedriskError,
+    SiteFolderError,
+)
 from fedrisk.federation.answers import answer
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
 from fedrisk.sites.cohort import Cohort, load_cohort
@@ -95,10 +101,11 @@ class Guard:
         if self.policy is OPEN:
             return
         if self.site is not None:
-            self.site.check_approved(query.study.hash)
+            self._check_approved(self.site, query, now)
         examine(Case(self.policy, query))
         if self.site is not None:
             self.site.check_related(query.study)
+            self.site.check_time(query.study, query.run_id, query.as_of, now)
             time, cost = now.isoformat(timespec="microseconds"), max(len(query.parameters), 1)
             about = (query.study.hash, query.run_id, query.kind, query.digest)
             self.site.charge(*about, cost=cost, now=time)
@@ -122,8 +129,16 @@ class Guard:
     def count_refusal(self, query: Query, now: datetime) -> None:
         """Count a refusal that depends on the rows: each tells something of them."""
         if self.site is not None:
-            time = now.isoformat(timespec="microseconds")
-            self.site.ledger.refused(query.study.hash, query.run_id, query.digest, time)
+            time, most = now.isoformat(timespec="microseconds"), self.policy.refusals_per_day
+            self.site.ledger.refused(query.study.hash, query.run_id, query.digest, time, most)
+
+    def _check_approved(self, site: Site, query: Query, now: datetime) -> None:
+        """Refuse what nobody approved, and count that: who asks so has no other budget."""
+        try:
+            site.check_approved(query.study.hash)
+        except DisclosureError:
+            self.count_refusal(query, now)
+            raise
 
 
 def guard_from_node_config(context: Context) -> Guard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ MESSAGE_TYPES = {
 }
 #: The one array of a query: parameters to evaluate at, or to start from.
 PARAMETERS = "parameters"
+#: What names in a question are made of: a site writes them in its log, and repeats them.
+_NAME = re.compile(r"[A-Za-z0-9._:+-]{1,64}")
 
 R = TypeVar("R", bound=Record)
 
@@ -116,7 +119,7 @@ class Query:
 
     @classmethod
     def _read(cls, content: RecordDict) -> Query:
-        config = dict(content.config_records["config"])
+        config: dict[str, Any] = {"model": "logistic", **content.config_records["config"]}
         version = str(config.pop("version", ""))
         check_version(version, "the coordinator")  # first: the rest may mean something else there
         study = parse_study(str(config.pop("study")), "the coordinator's study")
@@ -124,7 +127,7 @@ class Query:
             raise EgressError("the study does not match its hash")
         design = json.loads(str(config.pop("design")))
         (array,) = content.array_records["arrays"].values()
-        texts = {name: str(config.pop(name)) for name in ("kind", "run-id", "as-of")}
+        texts = {name: _name(config, name) for name in ("kind", "run-id", "as-of", "model")}
         return cls(
             kind=texts["kind"],
             study=study,
@@ -132,7 +135,7 @@ class Query:
             as_of=texts["as-of"],
             design=None if design is None else DesignMatrix.from_document(design),
             parameters=np.atleast_2d(np.asarray(array.numpy(), np.float64)),
-            model=str(config.pop("model", "logistic")),
+            model=texts["model"],
             receipt=str(config.pop("receipt", "")),
             version=version,
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
@@ -157,6 +160,14 @@ class Query:
         candidates, parameters = self.parameters.shape
         lengths = {"candidates": candidates, "parameters": parameters}
         return summary_dimensions(self.study) | evaluation_dimensions() | lengths
+
+
+def _name(config: dict[str, Any], name: str) -> str:
+    """Take a short name out of a question."""
+    value = str(config.pop(name))
+    if not _NAME.fullmatch(value):
+        raise EgressError(f"the question's {name!r} is not 1 to 64 letters, digits or any of ._:+-")
+    return value
 
 
 @dataclass(frozen=True)

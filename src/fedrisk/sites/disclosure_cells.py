@@ -175,6 +175,11 @@ def _move(study: Study, columns: dict[str, NDArray[Any]], name: str, rows: BoolA
     return bool(differs.any())
 
 
+def has_small_groups(codes: Mapping[str, Codes], least: int, pairs: int) -> bool:
+    """Whether a value has 1 to ``least - 1`` rows, or a pair of values 1 to ``pairs - 1``."""
+    return bool(codes) and bool(_small(_pair_counts(codes)[0], least, pairs).any())
+
+
 def _pair_counts(codes: Mapping[str, Codes]) -> tuple[FloatArray, NDArray[np.str_], BoolArray]:
     """Rows with both values, for every value and pair of values of different features.
 

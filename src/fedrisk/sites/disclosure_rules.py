@@ -159,10 +159,7 @@ def enough_rows(case: Case) -> str:
         return ""
     rows, parameters = case.cohort.counts.train, 1 + len(design_skeleton(case.question.study))
     if parameters > case.policy.parameters_per_row * rows:
-        return (
-            f"{parameters} parameters for {rows} training rows: "
-            f"at most {case.policy.parameters_per_row:g} a row are answered"
-        )
+        return f"more than {case.policy.parameters_per_row:g} parameters for one training row"
     return ""
 
 

@@ -25,6 +25,8 @@ from fedrisk.study.records import RECORDS, FloatArray, Record
 
 #: Errors in whose words are the question's and the policy's, never those of a row or a file.
 _TELLING = (EgressError, FederationError, StudyError)
+#: Characters of a run's, a study's, a kind's name in the log.
+_LONGEST_NAME = 64
 #: Characters of a reason that are told and logged; a question cannot fill a site's disk.
 _LONGEST_REASON = 1000
 
@@ -73,9 +75,10 @@ class Errand:
 
     def enter(self, outcome: str, **fields: Any) -> Head:
         """Write an entry; it is on disk when this returns."""
-        about = {"run": self.run, "study": self.study, "kind": self.kind, "outcome": outcome}
+        names = {"run": self.run, "study": self.study, "kind": self.kind}
+        about = {name: value[:_LONGEST_NAME] for name, value in names.items()}
         time = self.now.isoformat(timespec="microseconds")
-        return self.log.append(time, {**about, **fields})
+        return self.log.append(time, {**about, "outcome": outcome, **fields})
 
 
 def release(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +25,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fedrisk.errors import DisclosureError, SiteFolderError
 from fedrisk.sites.approvals import read_approvals
 from fedrisk.sites.cohort import Cohort
+from fedrisk.sites.cohort_rows import Apart, cohort_rows, fingerprint
 from fedrisk.sites.egress_heads import read_private
 from fedrisk.sites.egress_log import EgressLog
-from fedrisk.sites.ledger import Ledger, Limits, fingerprint, row_digests
+from fedrisk.sites.ledger import Ledger, Limits
 from fedrisk.sites.policy import Policy, explain, load_policy, read_toml
 from fedrisk.study import Study
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+#: How far the coordinator's clock may be ahead.
+LARGEST_SKEW = timedelta(minutes=5)
 
 
 class SiteIdentity(BaseModel):
@@ -156,16 +160,51 @@ class Site:
                 "the rows changed since this run began (rule: frozen cohort)",
                 hint="start a new run; replace a site's file only between runs",
             )
-        since, least = self._since(study), policy.cohort_difference
-        if not least or self.ledger.knows(rows, since):
+        since = self._since(study)
+        if not policy.cohort_difference or self.ledger.knows(rows, since):
             return
-        digests, time = row_digests(cohort, self.cohort_key), now.isoformat(timespec="microseconds")
-        if not self.ledger.admit(study, rows, digests, since, least, time):
+        kept, time = cohort_rows(cohort, self.cohort_key), now.isoformat(timespec="microseconds")
+        apart = self._apart()
+        if not self.ledger.admit(study, rows, kept, self.cohort_key, since, apart, time):
             raise DisclosureError(
-                f"the rows differ from an earlier run's by fewer than {least} "
+                "the rows differ from an earlier run's by too few: less than "
+                f"{apart.train:g} for training or {apart.test:g} for testing, or a small group "
                 "(rule: cohort difference)",
                 hint="wait for more rows, or approve the study anew: `fedrisk site approve`",
             )
+
+    def check_time(self, study: Study, run: str, as_of: str, now: datetime) -> None:
+        """Where rows mature, hold a study's times in order: they pick no cohort.
+
+        A time is not in the future, is one of a run, and lies not before that of an earlier run.
+
+        Raises
+        ------
+        DisclosureError
+            Naming which of these does not hold.
+        """
+        if study.time is None or not self.policy.cohort_difference:
+            return
+        time = datetime.fromisoformat(as_of)
+        zoned = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        if zoned > now + LARGEST_SKEW:
+            raise DisclosureError(
+                "the time that the question is about has not come here (rule: time asked about)",
+                hint="synchronise the clocks (NTP)",
+            )
+        if not self.ledger.in_order(run, study.hash, zoned.isoformat(timespec="microseconds")):
+            raise DisclosureError(
+                "the time that the question is about is not its run's, or lies before that of an "
+                "earlier run (rule: time asked about)",
+                hint="start a new run; it asks about the time at which it begins",
+            )
+
+    def _apart(self) -> Apart:
+        """What the difference of two answers is held to: the rules for one answer."""
+        policy = self.policy
+        least = policy.cohort_difference
+        train = max(least, policy.effective_rows)
+        return Apart(train, least, policy.contributors, policy.pair_contributors)
 
     @property
     def cohort_key(self) -> bytes:

@@ -1,12 +1,11 @@
 """A site's ledger (SQLite): questions and refusals a day, and the studies and cohorts asked about.
 
-Cohorts are kept as keyed digests of their rows: enough to count by how many rows two cohorts
-differ, and nothing that could be read without the site's key.
+Cohorts are kept as `fedrisk.sites.cohort_rows` has them: enough to judge the rows in which two of
+them differ, and nothing that could be read without the site's key.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -17,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedrisk.errors import SiteFolderError
-from fedrisk.sites.cohort import Cohort
+from fedrisk.sites.cohort_rows import Apart, CohortRows, Side, seal, unseal
 
-Digests = NDArray[np.uint64]
 #: Seconds to wait for another process that writes.
 BUSY_SECONDS = 30.0
 #: The kind under which refusals stand; they cost nothing of the limit of questions.
@@ -39,49 +36,14 @@ CREATE TABLE IF NOT EXISTS cohorts (
   cohort TEXT PRIMARY KEY, study TEXT NOT NULL, time TEXT NOT NULL, rows INTEGER NOT NULL,
   digests BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS compared (
+  cohort TEXT PRIMARY KEY, study TEXT NOT NULL, time TEXT NOT NULL, features TEXT NOT NULL,
+  train BLOB NOT NULL, train_cells BLOB NOT NULL, test BLOB NOT NULL, test_cells BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS times (run TEXT PRIMARY KEY, study TEXT NOT NULL, as_of TEXT NOT NULL);
 """
-
-
-def row_digests(cohort: Cohort, key: bytes) -> Digests:
-    """A keyed digest of each usable row, sorted, ``(rows,)``: features by name, outcome, side."""
-    names = sorted(cohort.columns)
-    parts = (*(cohort.columns[name] for name in names), cohort.events, cohort.test)
-    table = np.stack([_plain(values) for values in parts], axis=1)
-    start = hashlib.blake2b("\n".join(names).encode(), digest_size=8, key=key[:64])
-    content, width = memoryview(table.tobytes()), 8 * table.shape[1]
-    digests = bytearray()
-    for at in range(0, len(content), width):
-        digest = start.copy()
-        digest.update(content[at : at + width])
-        digests += digest.digest()
-    return np.sort(np.frombuffer(bytes(digests), "<u8"))
-
-
-def fingerprint(cohort: Cohort, key: bytes) -> str:
-    """One keyed digest of a cohort's rows, in their order: quick, for every question needs it."""
-    names = sorted(cohort.columns)
-    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=32, key=key[:64])
-    for values in (*(cohort.columns[name] for name in names), cohort.events, cohort.test):
-        digest.update(_plain(values).data)
-    return digest.hexdigest()
-
-
-def _plain(values: NDArray[Any]) -> NDArray[np.float64]:
-    """One NaN of the many that there are, and no -0."""
-    plain = values.astype("<f8") + 0.0
-    plain[np.isnan(plain)] = np.nan
-    return plain
-
-
-def rows_apart(one: Digests, other: Digests) -> int:
-    """In how many rows two cohorts differ: rows of either that the other lacks.
-
-    >>> rows_apart(np.array([1, 1, 2], np.uint64), np.array([1, 3], np.uint64))
-    3
-    """
-    values, places = np.unique(np.concatenate([one, other]), return_inverse=True)
-    signs = np.concatenate([np.ones(len(one)), -np.ones(len(other))])
-    return int(np.abs(np.bincount(places, weights=signs, minlength=len(values))).sum())
+# Earlier releases kept ``cohorts``, both sides together and without cells. What those differ by is
+# unknown; a cohort that is asked about again moves to ``compared``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +57,7 @@ class Limits:
     evaluations : float
         Evaluations among them.
     refusals : float
-        Refusals that depend on the rows.
+        Refusals that depend on the rows, or of studies that nobody approved.
     """
 
     all: float = float("inf")
@@ -166,13 +128,16 @@ class Ledger:
             connection.execute("INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return ""
 
-    def refused(self, study: str, run: str, question: str, time: str) -> None:
-        """Count a refusal that depends on the rows, once a question and day."""
+    def refused(
+        self, study: str, run: str, question: str, time: str, most: float = float("inf")
+    ) -> None:
+        """Count a refusal, once a question and day, until the day has so many."""
         row = (study, time[:10], run, REFUSED, f"{REFUSED} {question}", 1.0, time)
         with self._open() as connection:
-            connection.execute(
-                "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
-            )
+            if _sum(connection, time[:10], REFUSED) < most:
+                connection.execute(
+                    "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
+                )
 
     def related(self, study: str, columns: frozenset[str]) -> str:
         """Remember a study's columns; an earlier study that reads one of them, if any."""
@@ -189,10 +154,13 @@ class Ledger:
             return _earlier(connection, study, columns)
 
     def first_asked(self, study: str) -> str:
-        """When the first question about a study was counted, ISO 8601; empty for none."""
+        """When the first question about a study was counted, ISO 8601; empty for none.
+
+        Refusals do not count: a study is refused before its first approval.
+        """
         with self._open() as connection:
             (first,) = connection.execute(
-                "SELECT MIN(time) FROM questions WHERE study = ?", (study,)
+                "SELECT MIN(time) FROM questions WHERE study = ? AND kind != ?", (study, REFUSED)
             ).fetchone()
         return str(first or "")
 
@@ -207,32 +175,62 @@ class Ledger:
             ).fetchone()
         return bool(bound == cohort)
 
+    def in_order(self, run: str, study: str, as_of: str) -> bool:
+        """Bind a run to its time; whether it is, and no earlier than other runs' of the study.
+
+        Parameters
+        ----------
+        run, study : str
+        as_of : str
+            ISO 8601 in UTC, always with as many digits, so that texts order as times do.
+        """
+        with self._open() as connection:
+            newest = connection.execute(
+                "SELECT MAX(as_of) FROM times WHERE study = ?", (study,)
+            ).fetchone()[0]
+            bound = connection.execute("SELECT as_of FROM times WHERE run = ?", (run,)).fetchone()
+            if bound:
+                return bool(bound[0] == as_of)
+            if newest and as_of < newest:
+                return False
+            connection.execute("INSERT INTO times VALUES (?, ?, ?)", (run, study, as_of))
+        return True
+
     def knows(self, cohort: str, since: str) -> bool:
         """Whether this cohort was asked about since then, and so admitted."""
         with self._open() as connection:
             found = connection.execute(
-                "SELECT 1 FROM cohorts WHERE cohort = ? AND time >= ?", (cohort, since)
+                "SELECT 1 FROM compared WHERE cohort = ? AND time >= ?", (cohort, since)
             )
             return found.fetchone() is not None
 
     def admit(
-        self, study: str, cohort: str, digests: Digests, since: str, least: int, time: str
+        self,
+        study: str,
+        cohort: str,
+        rows: CohortRows,
+        key: bytes,
+        since: str,
+        apart: Apart,
+        time: str,
     ) -> bool:
-        """Remember a cohort, unless it differs from one asked about since then by too few rows.
+        """Remember a cohort, unless it is too close to one that was asked about since then.
 
         The same rows in another order do not differ.
         """
         with self._open() as connection:
-            earlier = connection.execute(
+            if any(rows.too_close(o, apart) for o in _compared(connection, rows, key, since)):
+                return False
+            old = connection.execute(
                 "SELECT digests FROM cohorts WHERE time >= ? AND cohort != ?", (since, cohort)
             )
-            for (blob,) in earlier:
-                if 0 < rows_apart(digests, np.frombuffer(blob, "<u8")) < least:
-                    return False
+            if any(not np.array_equal(rows.digests, np.frombuffer(b, "<u8")) for (b,) in old):
+                return False  # by how many rows of which side is unknown
+            connection.execute("DELETE FROM cohorts WHERE cohort = ?", (cohort,))
             connection.execute(
-                "INSERT INTO cohorts VALUES (?, ?, ?, ?, ?) "
+                "INSERT INTO compared VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (cohort) DO UPDATE SET time = excluded.time",
-                (cohort, study, time, len(digests), digests.astype("<u8").tobytes()),
+                (cohort, study, time, rows.features, *_sealed(rows, key, cohort)),
             )
         return True
 
@@ -246,6 +244,31 @@ class Ledger:
                 (REFUSED,),
             ).fetchall()
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _sealed(rows: CohortRows, key: bytes, cohort: str) -> list[bytes]:
+    blobs = []
+    for name, side in (("train", rows.train), ("test", rows.test)):
+        blobs += [side.digests.astype("<u8").tobytes(), seal(side.cells, key, f"{cohort} {name}")]
+    return blobs
+
+
+def _compared(
+    connection: sqlite3.Connection, rows: CohortRows, key: bytes, since: str
+) -> Iterator[CohortRows]:
+    """Cohorts of the same features that were asked about since then."""
+    found = connection.execute(
+        "SELECT cohort, train, train_cells, test, test_cells FROM compared "
+        "WHERE time >= ? AND features = ?",
+        (since, rows.features),
+    )
+    width = rows.train.cells.shape[1]
+    for cohort, *blobs in found:
+        sides = []
+        for name, digests, cells in zip(("train", "test"), blobs[::2], blobs[1::2], strict=True):
+            plain = unseal(cells, key, f"{cohort} {name}", width)
+            sides.append(Side(np.frombuffer(digests, "<u8"), plain))
+        yield CohortRows(rows.features, *sides)
 
 
 def _earlier(connection: sqlite3.Connection, study: str, columns: frozenset[str]) -> str:

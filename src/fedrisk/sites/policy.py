@@ -63,7 +63,10 @@ class Policy(BaseModel):
     frozen_cohort : bool
         Rows that change in the middle of a run end it.
     cohort_difference : int
-        Least rows by which two cohorts that were asked about may differ, unless they are the same.
+        Least rows by which two cohorts that were asked about may differ, unless they are the same:
+        training rows (these also by ``effective_rows``), and test rows. Unless it is zero, a group
+        among these rows is no smaller than ``contributors`` and ``pair_contributors`` allow, and
+        the times asked about are in order.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,7 +91,7 @@ class Policy(BaseModel):
     refusals_per_day: float = Field(default=20, gt=0)
     related_studies: bool = False
     frozen_cohort: bool = True
-    cohort_difference: int = Field(default=10, ge=0)
+    cohort_difference: int = Field(default=50, ge=0)
 
 
 #: Of files that belong to whoever asks: nothing is refused, nothing is counted.
@@ -136,7 +139,7 @@ _COMMENTS = {
     "refusals_per_day": "most refusals a day that depend on the rows",
     "related_studies": "answer a study over columns of another without a second approval",
     "frozen_cohort": "refuse when the rows change in the middle of a run",
-    "cohort_difference": "two cohorts asked about are the same or differ by this many rows",
+    "cohort_difference": "two cohorts asked about are the same or differ by so many rows a side",
 }
 
 
