@@ -11,11 +11,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 
 from fedrisk import __version__
 from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.provisioning.certificates import make_authority, make_server_certificate
-from fedrisk.federation.provisioning.connection import clock_fault, fault, release_fault
+from fedrisk.federation.provisioning.connection import (
+    LARGEST_LAG,
+    LARGEST_LEAD,
+    clock_fault,
+    fault,
+    release_fault,
+)
 
 Serve = Callable[[Path], str]
 
@@ -113,14 +120,23 @@ def test_a_clock_that_is_an_hour_off(folder: Path, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "told"), [(-6, "behind"), (-4, ""), (0, ""), (4, ""), (6, "ahead of")]
+    ("seconds", "told"),
+    [(-3600, "behind"), (-301, "behind"), (-299, ""), (0, ""), (3, ""), (5, "ahead of")],
 )
-def test_clocks_may_differ_by_five_minutes(minutes: int, told: str) -> None:
+def test_a_clock_may_be_minutes_behind_but_hardly_ahead(seconds: int, told: str) -> None:
     shown = "Thu, 01 Jan 2026 12:00:00 GMT"
-    now = datetime(2026, 1, 1, 12, 0, tzinfo=UTC) + timedelta(minutes=minutes)
+    now = datetime(2026, 1, 1, 12, 0, tzinfo=UTC) + timedelta(seconds=seconds)
     found = clock_fault(shown, now)
     assert told in found
     assert bool(found) == bool(told)
+
+
+def test_flower_accepts_every_clock_that_is_no_fault() -> None:
+    """As `authenticate_node` judges a signed time: its age is above one and below the other."""
+    ahead, behind = -SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE
+    whole = timedelta(seconds=1)  # the header tells no part of a second
+    assert ahead < -(LARGEST_LEAD.total_seconds())
+    assert (LARGEST_LAG + whole).total_seconds() < behind
 
 
 @pytest.mark.parametrize("shown", [None, "", "yesterday"])
