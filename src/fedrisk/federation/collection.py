@@ -4,8 +4,8 @@ Every way to fail is one site's: no answer by the deadline, a refusal, an app th
 that cannot be read or cannot be true. Messages that the transport lost are sent again, for a site
 whose SuperNode was restarted answers then; questions have no side effects, so the first answer
 counts and later ones are ignored. The transport itself may fail: it is tried again until the time
-is over. That each of its calls ends is the transport's duty
-(`fedrisk.federation.engines.bounded`).
+is over. One call of Flower's grid is not bounded here: it may outlast the deadline by as long as
+Flower itself allows, 7200 s for pulling the objects of a reply.
 """
 
 from __future__ import annotations
