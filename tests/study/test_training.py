@@ -41,3 +41,17 @@ def test_a_result_crosses_process_borders_as_json():
 def test_a_request_that_makes_no_sense_is_refused(changes):
     with pytest.raises(ValidationError):
         request(**changes)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../..", "a/b", "", "a'b", 'a"b', "a b", "a\n", "-a", "a" * 65]
+)
+def test_a_run_s_name_that_is_no_name_of_a_folder_is_refused(name):
+    document = request().model_dump() | {"run_id": name}
+    with pytest.raises(ValidationError, match="run_id"):
+        TrainingRequest.model_validate(document)
+
+
+@pytest.mark.parametrize("name", ["r1", "20260101T120000-ab12cd", "a.b_c", "a" * 64])
+def test_a_run_s_name_that_is_a_folder_s_is_taken(name):
+    assert TrainingRequest.model_validate(request().model_dump() | {"run_id": name}).run_id == name

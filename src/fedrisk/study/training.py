@@ -15,7 +15,8 @@ class TrainingRequest(BaseModel):
     Attributes
     ----------
     run_id : str
-        Our own identifier of the run; survives restarts of Flower.
+        Our own identifier of the run; survives restarts of Flower. It names the run's folder:
+        letters, digits, dots, dashes and underscores, at most 64, the first a letter or digit.
     study : Study
         The contract.
     model, strategy : str
@@ -39,7 +40,7 @@ class TrainingRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    run_id: str
+    run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     study: Study
     model: str = "logistic"
     strategy: str = "exact"
