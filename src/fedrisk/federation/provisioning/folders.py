@@ -29,6 +29,8 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         empty = not any(folder.iterdir())
+        if empty:
+            folder.chmod(0o700)
     except OSError as error:
         raise HomeError(f"{folder} cannot be made: {error.strerror}") from None
     if not empty:
