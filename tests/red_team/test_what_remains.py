@@ -5,6 +5,8 @@ When one of these fails, a protection has come: move it to the others, and strik
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from red_team.conftest import TARGET, Site, make_rows, make_study, raw_moments, vector
@@ -54,6 +56,27 @@ def test_sums_at_four_harmless_points_solve_for_a_group_of_three(site: Site) -> 
     assert sums_by_group[3, 0] == pytest.approx(1, abs=1e-6)  # one man in ward b lacks CRP
     age = 1 + design.names.index("age")
     assert sums_by_group[3, age] == pytest.approx(TARGET["age"], abs=1e-6)  # and this is his age
+
+
+def test_the_one_number_in_the_difference_of_two_answers(site: Site) -> None:
+    """Sixty new rows, no small group among them; one alone has a CRP other than zero."""
+    study = site.approves(make_study())
+    site.has(make_rows())
+    design = site.design(study)
+    query = site.query(study, design, vector(design, 0.0))
+    before = site.sums(query).hessian[0]
+    new = [
+        row | {"crp": 0, "sex": "fm"[n % 2], "ward": "ab"[n // 2 % 2], "died": int(n % 3 == 0)}
+        for n, row in enumerate(make_rows(60, 0, seed=3))
+    ]
+    site.has([*make_rows(), *new[1:], new[0] | {"crp": TARGET["crp"]}])
+    assert site.policy == Policy()
+    after = site.sums(replace(query, run_id="run-2")).hessian[0]
+    left = raw_moments(design, 4 * (after - before))
+    crp = 1 + design.names.index("crp")
+    assert left[0, 0] == pytest.approx(60)
+    assert left[0, crp] == pytest.approx(TARGET["crp"])
+    assert left[crp, crp] == pytest.approx(TARGET["crp"] ** 2)  # one person's, then
 
 
 def test_everybody_in_a_group_had_the_event(site: Site) -> None:
