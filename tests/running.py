@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"NO_COLOR": "1"} | changes
 
 
+def _hear_interrupts() -> None:
+    """Ctrl-C reaches a person's command, also where the tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(*words: str, **changes: str) -> subprocess.Popen[str]:
     """Start the command line as a person would."""
     return subprocess.Popen(
@@ -27,6 +33,7 @@ def start(*words: str, **changes: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(**changes),
+        preexec_fn=_hear_interrupts,
     )
 
 
