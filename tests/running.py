@@ -19,7 +19,7 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"NO_COLOR": "1"} | changes
 
 
-def _hear_interrupts() -> None:
+def hear_interrupts() -> None:
     """Ctrl-C reaches a person's command, also where the tests run in the background of a shell."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,7 +33,7 @@ def start(*words: str, **changes: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(**changes),
-        preexec_fn=_hear_interrupts,
+        preexec_fn=hear_interrupts,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from e2e.federation.hosts import COORDINATOR, PORT, Network, destroy, names_of
-from running import processes_of, wait_until
+from running import hear_interrupts, processes_of, wait_until
 
 pytestmark = [pytest.mark.federation, pytest.mark.hosts]
 
@@ -79,7 +79,8 @@ def test_a_site_reaches_one_port_of_the_coordinator_and_nothing_else(own, tmp_pa
 def test_whoever_made_hosts_leaves_none(tmp_path, network, number):
     prefix = f"fr{os.getpid()}y"
     command = [sys.executable, "-c", OWNER, str(TESTS), prefix, str(tmp_path / "log")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+    options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": hear_interrupts}
+    with subprocess.Popen(command, **options) as owner:
         try:
             assert owner.stdout.readline() == "made\n"
             assert len(names_of(prefix)) == 2
