@@ -7,6 +7,7 @@ the site's key. That is enough to judge the difference of two answers, and witho
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,14 +160,17 @@ def _plain(values: NDArray[Any]) -> NDArray[np.float64]:
 
 def seal(cells: Cells, key: bytes, about: str) -> bytes:
     """Cells as the ledger holds them; `about`, the cohort and its side, never stands for others."""
-    plain = np.frombuffer(cells.astype("<i2").tobytes(), np.uint8)
+    plain = np.frombuffer(zlib.compress(cells.astype("<i2").tobytes(), 1), np.uint8)
     return (plain ^ _stream(key, about, len(plain))).tobytes()
 
 
-def unseal(sealed: bytes, key: bytes, about: str, width: int) -> Cells:
-    """What `seal` sealed with the same key."""
+def unseal(sealed: bytes, key: bytes, about: str, width: int) -> Cells | None:
+    """What `seal` sealed, ``(rows, width)``; None where that was with another key or place."""
     mixed = np.frombuffer(sealed, np.uint8)
-    plain = (mixed ^ _stream(key, about, len(mixed))).tobytes()
+    try:
+        plain = zlib.decompress((mixed ^ _stream(key, about, len(mixed))).tobytes())
+    except zlib.error:
+        return None
     return np.frombuffer(plain, "<i2").reshape(-1, width)
 
 

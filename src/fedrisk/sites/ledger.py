@@ -219,8 +219,9 @@ class Ledger:
         The same rows in another order do not differ.
         """
         with self._open() as connection:
-            if any(rows.too_close(o, apart) for o in _compared(connection, rows, key, since)):
-                return False
+            for other in _compared(connection, rows, key, since):
+                if other is None or rows.too_close(other, apart):
+                    return False
             old = connection.execute(
                 "SELECT digests FROM cohorts WHERE time >= ? AND cohort != ?", (since, cohort)
             )
@@ -255,8 +256,8 @@ def _sealed(rows: CohortRows, key: bytes, cohort: str) -> list[bytes]:
 
 def _compared(
     connection: sqlite3.Connection, rows: CohortRows, key: bytes, since: str
-) -> Iterator[CohortRows]:
-    """Cohorts of the same features that were asked about since then."""
+) -> Iterator[CohortRows | None]:
+    """Cohorts of the same features asked about since then; None for one kept under another key."""
     found = connection.execute(
         "SELECT cohort, train, train_cells, test, test_cells FROM compared "
         "WHERE time >= ? AND features = ?",
@@ -267,8 +268,9 @@ def _compared(
         sides = []
         for name, digests, cells in zip(("train", "test"), blobs[::2], blobs[1::2], strict=True):
             plain = unseal(cells, key, f"{cohort} {name}", width)
-            sides.append(Side(np.frombuffer(digests, "<u8"), plain))
-        yield CohortRows(rows.features, *sides)
+            if plain is not None:
+                sides.append(Side(np.frombuffer(digests, "<u8"), plain))
+        yield CohortRows(rows.features, *sides) if len(sides) == len(blobs) // 2 else None
 
 
 def _earlier(connection: sqlite3.Connection, study: str, columns: frozenset[str]) -> str:
