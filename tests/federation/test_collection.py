@@ -397,3 +397,21 @@ def test_the_first_answer_of_a_site_that_was_asked_twice_counts(sites: dict[str,
     broadcast, replies = ask(Faulty(sites, {"west": late}), sites, deadline=2.0)
     assert [reply.site for reply in replies] == ["north", "south", "west"]
     assert not named(broadcast)
+
+
+def test_a_site_whose_folder_cannot_be_opened_is_named_with_its_reason(
+    sites: dict[str, Path], tmp_path: Path
+) -> None:
+    grid = InMemoryGrid(sites)
+    ask_all = make_broadcast(grid, sorted(sites), quorum=1)
+    ask_all.ask(SUMMARY)  # from here on each node is known by its name
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "site.toml").write_text(f'site = "north"\ndata = "{sites["north"]}"\n', "utf-8")
+    (folder / "policy.toml").write_text("minimum_rowz = 1\n", encoding="utf-8")
+    for context in grid._contexts.values():
+        if context.node_config["site"] == "north":
+            context.node_config = {**context.node_config, "folder": str(folder)}
+    ask_all.ask(SUMMARY)
+    assert "folder, policy or log cannot be used" in named(ask_all)["north"]
+    assert "calls itself" not in named(ask_all)["north"]

@@ -163,7 +163,8 @@ def handle(message: Message, context: Context, locate: Locate = from_node_config
 
     Every exception becomes a refusal: of one that passed, Flower would send the text.
     """
-    site, guard, errand = "?", None, None
+    # The name that the node was started with: a folder that cannot be opened tells none.
+    site, guard, errand = str(context.node_config.get("site", "?")), None, None
     try:
         guard = guard_from_node_config(context)
         now = datetime.now(UTC)
