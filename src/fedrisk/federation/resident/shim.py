@@ -21,6 +21,18 @@ def main() -> None:
         connection.connect(place)
     except OSError:
         os.execv(fallback, [fallback, *argv[1:]])  # noqa: S606 the same command, Flower's own
+    target: list[int] = []
+    early: list[int] = []
+
+    def forward(number: int, _frame: object) -> None:
+        if not target:
+            early.append(number)  # the command is not known yet
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(target[0], number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, forward)
     order = {"argv": argv, "env": dict(os.environ), "cwd": os.getcwd()}  # noqa: PTH109
     data = json.dumps(order).encode() + b"\n"
     streams = array.array("i", [0, 1, 2])
@@ -30,13 +42,9 @@ def main() -> None:
     process = int(answers.readline() or b"0")
     if not process:
         sys.exit(70)
-
-    def forward(number: int, _frame: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
+    target.append(process)
+    for missed in early:
+        forward(missed, None)
     code = answers.readline()
     sys.exit(int(code) if code else 70)
 
