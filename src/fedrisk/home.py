@@ -19,20 +19,29 @@ FORMAT = 1
 
 
 @contextmanager
-def locked(path: Path, error: type[FedriskError] = HomeError) -> Iterator[None]:
+def locked(
+    path: Path, error: type[FedriskError] = HomeError, patience: float = LOCK_SECONDS
+) -> Iterator[None]:
     """Hold a lock file; the operating system frees the lock of a process that dies.
+
+    Parameters
+    ----------
+    path : Path
+    error : type
+    patience : float
+        Most seconds to wait for it.
 
     Raises
     ------
     FedriskError
-        Of the class ``error``, when another process has held it for `LOCK_SECONDS`.
+        Of the class ``error``, when another process has held it for so long.
     """
-    end = time.monotonic() + LOCK_SECONDS
+    end = time.monotonic() + patience
     with path.open("w") as lock:
         while not _taken(lock.fileno()):
             if time.monotonic() > end:
                 raise error(
-                    f"{path}: another process has held this lock for {LOCK_SECONDS:g} s",
+                    f"{path}: another process has held this lock for {patience:g} s",
                     hint="find out which, by `fuser`, and why it does not go on",
                 )
             time.sleep(LOOK_SECONDS)

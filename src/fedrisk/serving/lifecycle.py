@@ -25,8 +25,6 @@ class Lifecycle:
         Told to end: running requests are answered, probes say that no more should come.
     lag : float
         Seconds that the event loop was late when last looked at.
-    running : int
-        Requests that are being answered.
     shed : int
         Requests that were turned away.
     """
@@ -34,7 +32,6 @@ class Lifecycle:
     most_lag: float = 0.25
     draining: bool = False
     lag: float = 0.0
-    running: int = 0
     shed: int = 0
 
     def admit(self) -> None:

@@ -5,58 +5,12 @@ A line that does not end was never finished, and never led to an answer: it is n
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from fedrisk.errors import SiteFolderError
-
-#: Seconds between two looks at a lock that another process holds.
-_LOOK_SECONDS = 0.01
 
 #: Inode, size, times of the last change of content and of anything, in ns; none for no file.
 Stamp = tuple[int, int, int, int] | tuple[()]
-
-
-@contextmanager
-def locked(path: Path, patience: float) -> Iterator[None]:
-    """Hold a lock among processes.
-
-    Parameters
-    ----------
-    path : Path
-        Made where it is absent, with its folder.
-    patience : float
-        Most seconds to wait for it.
-
-    Raises
-    ------
-    SiteFolderError
-        When another process holds it for longer.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience
-    with path.open("a") as lock:
-        while not _taken(lock.fileno()):
-            if time.monotonic() > deadline:
-                raise SiteFolderError(
-                    f"{path}: another process has held this lock for {patience:g} s",
-                    hint="find out which, by `fuser`, and why it does not go on",
-                )
-            time.sleep(_LOOK_SECONDS)
-        yield
-
-
-def _taken(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def stamp(path: Path) -> Stamp:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedrisk.errors import SiteFolderError, TamperedLogError
+from fedrisk.home import locked
 from fedrisk.sites.egress_chain import (
     GENESIS,
     Entry,
@@ -33,7 +34,7 @@ from fedrisk.sites.egress_chain import (
     read_receipts,
     tampered,
 )
-from fedrisk.sites.egress_files import append_line, line_before, locked, replace, whole_lines
+from fedrisk.sites.egress_files import append_line, line_before, replace, whole_lines
 from fedrisk.sites.egress_heads import (
     Head,
     Receipt,
@@ -226,7 +227,8 @@ class EgressLog:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         try:
-            with locked(self.folder / "lock", self.patience):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder / "lock", SiteFolderError, self.patience):
                 yield
         except OSError as error:
             raise SiteFolderError(
