@@ -25,10 +25,13 @@ def test_plausible_ranges_hold_what_is_usual(first: float, second: float) -> Non
     low, high = sorted((first, second))
     found = plausible_range(low, high)
     if found is not None:
-        # Limits are whole steps of the width, computed in floats: right to a billionth of it.
-        room = 1e-9 * max(abs(low), abs(high))
-        assert found[0] <= low + room
-        assert found[1] >= high - room
+        assert found[0] <= low + 1e-9 * abs(low)
+        assert found[1] >= high - 1e-9 * abs(high)
+
+
+def test_a_value_beside_which_the_step_is_huge_stays_inside() -> None:
+    assert plausible_range(-100.0, 5e-324) == (-100.0, 10.0)
+    assert plausible_range(-5e-324, 100.0) == (-10.0, 100.0)
 
 
 def test_too_large_numbers_have_no_bounds() -> None:

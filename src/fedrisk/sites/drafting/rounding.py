@@ -9,6 +9,8 @@ from fedrisk.study.features import LARGEST
 #: For ranges wider than this, or finer than its inverse, no round limits are proposed: they might
 #: be larger than a study's bounds may be.
 WIDEST = LARGEST / 10
+#: What multiples of a step may be off by, relative to the value.
+_ROUNDING = 1e-9
 
 
 def _step(span: float, digits: int) -> float:
@@ -25,7 +27,13 @@ def plausible_range(low: float, high: float) -> tuple[float, float] | None:
     if not 1 / WIDEST < span < WIDEST:
         return None
     step = _step(span, 2)
-    return math.floor(low / step) * step, math.ceil(high / step) * step
+    below, above = math.floor(low / step) * step, math.ceil(high / step) * step
+    # A value beside which the step is huge is rounded away by the division.
+    if below > low + _ROUNDING * abs(low):
+        below -= step
+    if above < high - _ROUNDING * abs(high):
+        above += step
+    return below, above
 
 
 def hard_bounds(low: float, high: float) -> tuple[float | None, float | None]:
