@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,11 +45,17 @@ class Canary:
     values: Mapping[str, float]
 
     def needles(self) -> dict[str, bytes]:
-        """The id and each number as they could stand in bytes."""
+        """Patterns of the id and of each number as they could stand in bytes."""
+        return {what: re.escape(plain) for what, plain in self._plain().items()} | {
+            # With no digit before it: in the fraction of a time of day stand ten thousand others.
+            f"{name} rounded": rb"(?<![0-9])" + re.escape(f"{value:.4f}".encode())
+            for name, value in self.values.items()
+        }
+
+    def _plain(self) -> dict[str, bytes]:
         found = {f"id {self.id}": self.id.encode()}
         for name, value in self.values.items():
             found[f"{name} as text"] = repr(value).encode()
-            found[f"{name} rounded"] = f"{value:.4f}".encode()
             for kind, form in (
                 ("double", "<d"),
                 ("double", ">d"),
@@ -104,10 +111,10 @@ def leaks(
 
 def _in_bytes(sent: Sent, canaries: Sequence[Canary], paths: Iterable[Path]) -> set[str]:
     places = [sent.everything, *sent.objects.values()]
-    needles = {f"path {path.name}": str(path).encode() for path in paths}
+    needles = {f"path {path.name}": re.escape(str(path).encode()) for path in paths}
     for canary in canaries:
         needles |= canary.needles()
-    return {what for what, needle in needles.items() if any(needle in place for place in places)}
+    return {what for what, needle in needles.items() if any(re.search(needle, p) for p in places)}
 
 
 def _in_numbers(numbers: Numbers, canaries: Sequence[Canary], frames: Frames) -> set[str]:
