@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedrisk.attestation import Head, canonical, countersign, public_text, sign_head
 from fedrisk.errors import TamperedLogError
-from fedrisk.sites.egress_chain import GENESIS, entry_hash
-from fedrisk.sites.egress_heads import Head, canonical, countersign, public_text, sign_head
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.chain import GENESIS, entry_hash
+from fedrisk.sites.egress.log import EgressLog
 
 SITE = Ed25519PrivateKey.from_private_bytes(b"s" * 32)
 COORDINATOR = Ed25519PrivateKey.from_private_bytes(b"c" * 32)

@@ -30,7 +30,7 @@ from fedrisk.federation.query import MESSAGE_TYPES
 from fedrisk.home import Home
 from fedrisk.models.bins import feature_centre
 from fedrisk.sites.approvals import approve
-from fedrisk.sites.egress import Released
+from fedrisk.sites.egress.gate import Released
 from fedrisk.sites.folder import open_site
 from fedrisk.sites.policy import Policy, write_policy
 from fedrisk.study import Study, parse_study

@@ -22,7 +22,7 @@ from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.query import MESSAGE_TYPES, Query, read_head
 from fedrisk.sites.approvals import approve
 from fedrisk.sites.cohort import Cohort
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.log import EgressLog
 from fedrisk.sites.folder import open_site
 from fedrisk.sites.policy import Policy, write_policy
 from fedrisk.study import Study

@@ -20,8 +20,8 @@ from fedrisk.federation.query import Query, Reply
 from fedrisk.models.design_matrix import design_from_summary
 from fedrisk.models.summary import FeatureSummary, SiteCounts, better_centres
 from fedrisk.sites.cohort import Cohort, CohortCounts
-from fedrisk.sites.disclosure import Case, examine, hide, protect
-from fedrisk.sites.egress import release
+from fedrisk.sites.disclosure.review import Case, examine, hide, protect
+from fedrisk.sites.egress.gate import release
 from fedrisk.sites.policy import OPEN, Policy
 from fedrisk.study import Study, parse_study
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fedrisk.attestation import Head, Receipt, read_private, receipt_is_signed, sign_head
 from fedrisk.errors import EgressError, QuorumError, TamperedLogError
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.engines.in_memory import InMemoryGrid
@@ -15,7 +16,6 @@ from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.provisioning.members import Member, Members, MembersFile
 from fedrisk.federation.query import Query
 from fedrisk.federation.receipts import Countersigner
-from fedrisk.sites.egress_heads import Head, Receipt, read_private, receipt_is_signed, sign_head
 from fedrisk.sites.policy import OPEN, write_policy
 from fedrisk.study import Study
 from fedrisk.study.training import TrainingRequest

@@ -21,7 +21,7 @@ from fedrisk.federation.training import check_names, train
 from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel, expit
 from fedrisk.sites.cohort import load_cohort
-from fedrisk.sites.disclosure_rules import OPTIONS as SITE_OPTIONS
+from fedrisk.sites.disclosure.rules import OPTIONS as SITE_OPTIONS
 from fedrisk.study import Study
 from fedrisk.study.training import TrainingRequest, TrainingResult
 

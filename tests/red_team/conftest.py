@@ -22,8 +22,8 @@ from fedrisk.federation.query import MESSAGE_TYPES, Query, Reply
 from fedrisk.models.design_matrix import DesignMatrix, design_from_summary
 from fedrisk.models.newton import NewtonSums
 from fedrisk.models.summary import FeatureSummary, summary_dimensions
-from fedrisk.sites import disclosure
 from fedrisk.sites.approvals import approve
+from fedrisk.sites.disclosure import review as disclosure
 from fedrisk.sites.policy import OPEN, Policy, write_policy
 from fedrisk.study import Study, parse_study
 from fedrisk.study.records import FloatArray

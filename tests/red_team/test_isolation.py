@@ -19,7 +19,7 @@ from fedrisk.models.descent import LocalUpdate
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import EvaluationSums, SiteEvaluation
 from fedrisk.sites.cohort import load_cohort
-from fedrisk.sites.disclosure_case import Case, kish
+from fedrisk.sites.disclosure.case import Case, kish
 from fedrisk.sites.policy import OPEN, Policy
 from fedrisk.study import Study
 

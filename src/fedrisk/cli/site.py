@@ -166,8 +166,8 @@ def start(folder: Path) -> None:
 
     from fedrisk.federation.health import JsonLog
     from fedrisk.federation.provisioning.folders import hold_folder
-    from fedrisk.federation.supervision_run import stop_on_signals
-    from fedrisk.federation.supervision_site import Site
+    from fedrisk.federation.supervision.run import stop_on_signals
+    from fedrisk.federation.supervision.site import Site
     from fedrisk.settings import process_environment, read_settings
     from fedrisk.sites.folder import open_site
 

@@ -14,8 +14,8 @@ import click
 from fedrisk.errors import FederationError, TamperedLogError
 
 if TYPE_CHECKING:
+    from fedrisk.attestation import Head
     from fedrisk.federation.provisioning.site import SiteFolder
-    from fedrisk.sites.egress_heads import Head
     from fedrisk.sites.overview import SiteOverview
     from fedrisk.study import Feature, Study
 
@@ -147,7 +147,7 @@ def read_heads(path: Path) -> list[Head]:
     TamperedLogError
         When the file holds something else.
     """
-    from fedrisk.sites.egress_heads import Head
+    from fedrisk.attestation import Head
 
     try:
         text = path.read_text(encoding="utf-8")

@@ -27,9 +27,9 @@ from fedrisk.errors import (
 from fedrisk.federation.answers import answer
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
 from fedrisk.sites.cohort import Cohort, load_cohort
-from fedrisk.sites.disclosure import examine, group_sizes, hide, protect
-from fedrisk.sites.disclosure_case import Case
-from fedrisk.sites.egress import Errand, refuse, release, told
+from fedrisk.sites.disclosure.case import Case
+from fedrisk.sites.disclosure.review import examine, group_sizes, hide, protect
+from fedrisk.sites.egress.gate import Errand, refuse, release, told
 from fedrisk.sites.folder import Site, open_site
 from fedrisk.sites.policy import OPEN, Policy, load_policy
 from fedrisk.study import Study, parse_study

@@ -13,12 +13,12 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedrisk import __version__
+from fedrisk.attestation import Head
 from fedrisk.errors import EgressError, FedriskError
 from fedrisk.federation.compatibility import check_version
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import evaluation_dimensions
 from fedrisk.models.summary import summary_dimensions
-from fedrisk.sites.egress_heads import Head
 from fedrisk.study import Study, parse_study
 from fedrisk.study.records import FloatArray, Record
 

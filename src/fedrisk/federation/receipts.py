@@ -17,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedrisk.attestation import Head, Receipt, countersign, head_is_signed, read_private
 from fedrisk.errors import FederationError, HomeError, TamperedLogError
 from fedrisk.federation.provisioning.coordinator import Federation
 from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.provisioning.members import Member, MembersFile
-from fedrisk.sites.egress_heads import Head, Receipt, countersign, head_is_signed, read_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrisk.sites.cohort import Cohort
-from fedrisk.sites.disclosure_cells import has_small_groups
+from fedrisk.sites.disclosure.cells import has_small_groups
 from fedrisk.study.records import BoolArray
 
 Digests = NDArray[np.uint64]

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fedrisk.attestation import read_private
 from fedrisk.errors import DisclosureError, SiteFolderError
 from fedrisk.sites.approvals import read_approvals
 from fedrisk.sites.cohort import Cohort
 from fedrisk.sites.cohort_rows import Apart, cohort_rows, fingerprint
-from fedrisk.sites.egress_heads import read_private
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.log import EgressLog
 from fedrisk.sites.ledger import Ledger, Limits
 from fedrisk.sites.policy import Policy, explain, load_policy, read_toml
 from fedrisk.study import Study

@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from fedrisk.models.design_matrix import design_from_summary
 from fedrisk.models.summary import summarise
 from fedrisk.sites.cohort import load_cohort
-from fedrisk.sites.disclosure import protect
+from fedrisk.sites.disclosure.review import protect
 from fedrisk.sites.policy import Policy
 from fedrisk.study import load_study
 

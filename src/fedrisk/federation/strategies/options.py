@@ -25,7 +25,7 @@ class Range:
 
 
 #: Of every strategy that averages local steps. Sites accept no wider ranges, and fewer steps
-#: (`fedrisk.sites.disclosure_rules.OPTIONS`, and a policy's ``local_steps``).
+#: (`fedrisk.sites.disclosure.rules.OPTIONS`, and a policy's ``local_steps``).
 _AVERAGING = {"local-steps": Range(1, 10_000, whole=True), "learning-rate": Range(1e-6, 1.0)}
 
 #: Options by strategy; one that is not named here has none.

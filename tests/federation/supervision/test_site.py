@@ -24,11 +24,11 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode import start_client_internal as flower
 from flwr.supernode.nodestate import NodeStateFactory
 
-from fedrisk.federation import supervision_site
 from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 from fedrisk.federation.provisioning.site import SiteFolder
-from fedrisk.federation.supervision import Backoff, Supervisor
-from fedrisk.federation.supervision_site import Site
+from fedrisk.federation.supervision import site as supervision_site
+from fedrisk.federation.supervision.site import Site
+from fedrisk.federation.supervision.supervisor import Backoff, Supervisor
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REFUSAL = (

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedrisk.attestation import Receipt, canonical, receipt_is_signed
 from fedrisk.errors import TamperedLogError
-from fedrisk.sites.egress_heads import Receipt, canonical, receipt_is_signed
 
 #: What the first entry names as the hash before it.
 GENESIS = "0" * 64

@@ -14,8 +14,8 @@ from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.provisioning.connection import fault
 from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.provisioning.site import SiteFolder
-from fedrisk.federation.supervision import Log, Service
-from fedrisk.federation.supervision_run import Supervised
+from fedrisk.federation.supervision.run import Supervised
+from fedrisk.federation.supervision.supervisor import Log, Service
 
 #: What a SuperNode logs once SuperLink has accepted it.
 CONNECTED = "SuperNode ID:"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrisk.attestation import Head
 from fedrisk.errors import (
     DataError,
     EgressError,
@@ -19,8 +20,7 @@ from fedrisk.errors import (
     SiteFolderError,
     StudyError,
 )
-from fedrisk.sites.egress_heads import Head
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.log import EgressLog
 from fedrisk.study.records import RECORDS, FloatArray, Record
 
 #: Errors in whose words are the question's and the policy's, never those of a row or a file.

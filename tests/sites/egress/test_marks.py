@@ -15,9 +15,9 @@ from egress_history import ENTRIES, MEMORY, SITE, fields, found, last, log_in, r
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedrisk.sites.egress_chain import GENESIS, entry_hash
-from fedrisk.sites.egress_heads import canonical, sign_head
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.attestation import canonical, sign_head
+from fedrisk.sites.egress.chain import GENESIS, entry_hash
+from fedrisk.sites.egress.log import EgressLog
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from fedrisk.sites import egress_files
-from fedrisk.sites.egress_files import stamp
-from fedrisk.sites.egress_heads import canonical, is_signed, public_text
+from fedrisk.attestation import canonical, is_signed, public_text
+from fedrisk.sites.egress import files as egress_files
+from fedrisk.sites.egress.files import stamp
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -14,8 +14,7 @@ from egress_history import COORDINATOR, SITE, STRANGER
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedrisk.errors import SiteFolderError, TamperedLogError
-from fedrisk.sites.egress_heads import (
+from fedrisk.attestation import (
     Head,
     Receipt,
     canonical,
@@ -26,6 +25,7 @@ from fedrisk.sites.egress_heads import (
     receipt_is_signed,
     sign_head,
 )
+from fedrisk.errors import SiteFolderError, TamperedLogError
 
 HEAD = sign_head("north", 3, "a" * 64, "2026-01-01T00:00:00", SITE)
 RECEIPT = countersign(HEAD, "2026-01-02T00:00:00", COORDINATOR)

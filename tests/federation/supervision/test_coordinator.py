@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from fedrisk.errors import FederationError, PortInUseError
-from fedrisk.federation import supervision_coordinator
 from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.provisioning.certificates import expiry
 from fedrisk.federation.provisioning.coordinator import Federation, new_settings
-from fedrisk.federation.supervision import Supervisor
-from fedrisk.federation.supervision_coordinator import DAY, Coordinator
+from fedrisk.federation.supervision import coordinator as supervision_coordinator
+from fedrisk.federation.supervision.coordinator import DAY, Coordinator
+from fedrisk.federation.supervision.supervisor import Supervisor
 
 NOW = datetime.now(UTC)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 import numpy as np
 
 from fedrisk.models.design_matrix import DesignColumn
-from fedrisk.sites.disclosure_case import Case
+from fedrisk.sites.disclosure.case import Case
 from fedrisk.study import NumberFeature, Study
 
 Rule = Callable[[Case], str]
@@ -166,7 +166,7 @@ def enough_rows(case: Case) -> str:
 def enough_contributors(case: Case) -> str:
     """Neither the training rows nor either outcome among them are fewer than the policy's least.
 
-    Levels and pairs are no fewer once rows are recoded (`fedrisk.sites.disclosure_cells.recode`).
+    Levels and pairs are no fewer once rows are recoded (`fedrisk.sites.disclosure.cells.recode`).
     """
     if case.cohort is None or case.question.kind == "evaluation":
         return ""  # test rows' scores are grouped

@@ -18,9 +18,9 @@ from egress_history import ENTRIES, MEMORY, history, log_in, receipt_for, restor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedrisk.attestation import Head
 from fedrisk.errors import SiteFolderError
-from fedrisk.sites.egress_heads import Head
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.log import EgressLog
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ _APPENDING = """
 import sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.log import EgressLog
 log = EgressLog(Path(sys.argv[1]), "north", Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 while True:
     print(log.append("t", {"bytes": 1}).sequence, flush=True)
@@ -116,8 +116,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import numpy as np
 from fedrisk.errors import SiteFolderError
 from fedrisk.models.descent import LocalUpdate
-from fedrisk.sites.egress import Errand, release
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.gate import Errand, release
+from fedrisk.sites.egress.log import EgressLog
 folder, limit = Path(sys.argv[1]), int(sys.argv[2])
 log = EgressLog(folder / "egress", "north", Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 errand = Errand(log, datetime(2026, 1, 1, tzinfo=UTC))

@@ -9,7 +9,7 @@ older state, or rewritten together with the site's key. The next receipt tells, 
 the coordinator remembers (`EgressLog.verify`).
 
 The whole log is checked at a start, on demand, and before any answer for which one of its files is
-not as the log itself left it (`fedrisk.sites.egress_marks`); otherwise an answer costs the same
+not as the log itself left it (`fedrisk.sites.egress.marks`); otherwise an answer costs the same
 however long the log is.
 """
 
@@ -22,9 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedrisk.attestation import (
+    Head,
+    Receipt,
+    canonical,
+    head_is_signed,
+    public_text,
+    receipt_is_signed,
+    sign_head,
+)
 from fedrisk.errors import SiteFolderError, TamperedLogError
 from fedrisk.home import locked
-from fedrisk.sites.egress_chain import (
+from fedrisk.sites.egress.chain import (
     GENESIS,
     Entry,
     entry_hash,
@@ -34,17 +43,8 @@ from fedrisk.sites.egress_chain import (
     read_receipts,
     tampered,
 )
-from fedrisk.sites.egress_files import append_line, line_before, replace, whole_lines
-from fedrisk.sites.egress_heads import (
-    Head,
-    Receipt,
-    canonical,
-    head_is_signed,
-    public_text,
-    receipt_is_signed,
-    sign_head,
-)
-from fedrisk.sites.egress_marks import Mark, Place
+from fedrisk.sites.egress.files import append_line, line_before, replace, whole_lines
+from fedrisk.sites.egress.marks import Mark, Place
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -31,8 +31,8 @@ from fedrisk.errors import (
 from fedrisk.models import metrics, newton, summary  # noqa: F401 what is declared registers itself
 from fedrisk.models.descent import LocalUpdate
 from fedrisk.sites.cohort import load_cohort
-from fedrisk.sites.egress import Errand, refuse, release, told
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.gate import Errand, refuse, release, told
+from fedrisk.sites.egress.log import EgressLog
 from fedrisk.study import Study
 from fedrisk.study.records import RECORDS, FloatArray, Record, axes
 

@@ -26,10 +26,10 @@ from egress_history import (
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from fedrisk.attestation import sign_head
 from fedrisk.errors import TamperedLogError
-from fedrisk.sites.egress_chain import GENESIS
-from fedrisk.sites.egress_heads import sign_head
-from fedrisk.sites.egress_log import EgressLog
+from fedrisk.sites.egress.chain import GENESIS
+from fedrisk.sites.egress.log import EgressLog
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from fedrisk.federation.provisioning.certificates import (
 )
 from fedrisk.federation.provisioning.coordinator import Federation
 from fedrisk.federation.registration import register_members
-from fedrisk.federation.supervision import Backoff, Log, Service, Supervisor
-from fedrisk.federation.supervision_run import Supervised, listens
+from fedrisk.federation.supervision.run import Supervised, listens
+from fedrisk.federation.supervision.supervisor import Backoff, Log, Service, Supervisor
 from fedrisk.federation.unfinished import Unfinished
 from fedrisk.home import Home
 

@@ -20,7 +20,7 @@ from fedrisk.federation.engines.processes import Processes, flower_environment
 from fedrisk.federation.health import serve_health
 from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.resident.scripts import resident_command, write_scripts
-from fedrisk.federation.supervision import Backoff, Log, Service, Supervisor
+from fedrisk.federation.supervision.supervisor import Backoff, Log, Service, Supervisor
 
 TICK_SECONDS = 0.2
 #: A log that is larger is set aside as ``NAME.log.1``, in place of the one before.

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from fedrisk.federation.supervision import Backoff, Service, Supervisor
+from fedrisk.federation.supervision.supervisor import Backoff, Service, Supervisor
 
 TICK = 0.2
 

@@ -19,10 +19,10 @@ import pytest
 from running import processes_of, wait_until
 
 from fedrisk.errors import PortInUseError
-from fedrisk.federation import supervision_run
 from fedrisk.federation.engines.processes import free_ports
-from fedrisk.federation.supervision import Service
-from fedrisk.federation.supervision_run import Supervised, accepts, listens, stop_on_signals
+from fedrisk.federation.supervision import run as supervision_run
+from fedrisk.federation.supervision.run import Supervised, accepts, listens, stop_on_signals
+from fedrisk.federation.supervision.supervisor import Service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

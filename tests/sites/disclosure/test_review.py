@@ -18,9 +18,9 @@ from fedrisk.models.metrics import EvaluationSums, SiteEvaluation, evaluation_su
 from fedrisk.models.newton import newton_sums
 from fedrisk.models.summary import summarise
 from fedrisk.sites.cohort import Cohort, CohortCounts
-from fedrisk.sites.disclosure import examine, group_sizes, hide, protect
-from fedrisk.sites.disclosure_case import Case, kish
-from fedrisk.sites.disclosure_rules import RULES, design_skeleton
+from fedrisk.sites.disclosure.case import Case, kish
+from fedrisk.sites.disclosure.review import examine, group_sizes, hide, protect
+from fedrisk.sites.disclosure.rules import RULES, design_skeleton
 from fedrisk.sites.policy import OPEN, Policy
 from fedrisk.study import Study
 from fedrisk.study.records import FloatArray

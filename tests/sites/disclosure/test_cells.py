@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fedrisk.models.bins import feature_edges, logit_edges
 from fedrisk.models.metrics import binned_auroc, evaluation_sums
 from fedrisk.models.summary import SiteCounts, bins_by_feature, summarise
-from fedrisk.sites.disclosure_cells import (
+from fedrisk.sites.disclosure.cells import (
     group_scores,
     hide_small_bins,
     hide_small_counts,

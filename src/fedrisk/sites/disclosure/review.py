@@ -15,15 +15,15 @@ from fedrisk.models.metrics import (
 )
 from fedrisk.models.summary import FeatureSummary, SiteCounts
 from fedrisk.sites.cohort import Cohort
-from fedrisk.sites.disclosure_case import Case
-from fedrisk.sites.disclosure_cells import (
+from fedrisk.sites.disclosure.case import Case
+from fedrisk.sites.disclosure.cells import (
     group_scores,
     hide_small_bins,
     hide_small_counts,
     recode,
     withheld,
 )
-from fedrisk.sites.disclosure_rules import ANSWER_RULES, RULES, Rule
+from fedrisk.sites.disclosure.rules import ANSWER_RULES, RULES, Rule
 from fedrisk.sites.policy import Policy
 from fedrisk.study.records import BoolArray, FloatArray, Record
 

@@ -1,0 +1,1 @@
+"""Flower's processes as children that are started, watched, started again and stopped."""

@@ -1,0 +1,1 @@
+"""Disclosure control: which questions are answered, and what is hidden in an answer."""

@@ -1,0 +1,1 @@
+"""What leaves a site: one gate, and a log that tells what passed it."""
