@@ -55,3 +55,11 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(tmp_path: 
     with pytest.raises(HomeError, match=r"cannot be written at sqlite"):
         store.add([window("a", NOON)])
     store.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hidden@h/d", "u:hidden@nowhere", "postgresql+no://h/d"])
+def test_an_address_that_cannot_be_used_is_an_error_without_its_text(url: str) -> None:
+    with pytest.raises(HomeError) as told:
+        WindowStore(url)
+    assert "hidden" not in told.value.message
+    assert "postgresql+psycopg://" in told.value.hint

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from fedrisk.errors import HomeError
@@ -34,8 +35,12 @@ WINDOWS = sql.Table(
     sql.Column("rows", sql.Float, nullable=False),
     sql.Column("profile", sql.Text, nullable=False),
 )
-#: Seconds to wait for another writer of a SQLite file.
-BUSY_SECONDS = 10
+#: Seconds to wait for another writer of a SQLite file, and for a server to take a connection.
+BUSY_SECONDS, CONNECT_SECONDS = 10, 10
+#: Milliseconds after which a connection whose other end says nothing any more is given up.
+SILENT_MILLISECONDS = 20_000
+#: By database, what knows "unless it is there already"; others are refused.
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def database_url(given: str | None, file: Path) -> str:
@@ -54,29 +59,22 @@ class WindowStore:
     Raises
     ------
     HomeError
-        From every method, when the database is away or cannot be written to.
+        From every method, when the database is away or cannot be written to; at once, when the
+        address is none, or of a database that is not supported.
     """
 
     def __init__(self, url: str) -> None:
-        place = sql.make_url(url)
-        options: dict[str, Any] = {"pool_pre_ping": True}
-        if place.get_backend_name() == "sqlite":
-            options["connect_args"] = {"timeout": BUSY_SECONDS}
-        self._engine = sql.create_engine(place, **options)
+        self._engine = _engine(url)
+        self._insert = _INSERTS[self._engine.dialect.name]
         self._made = False
 
     def add(self, windows: Sequence[Window]) -> int:
         """Store windows that are not stored yet; how many that were."""
         if not windows:
             return 0
+        insert = self._insert(WINDOWS).on_conflict_do_nothing().returning(WINDOWS.c.id)
         with self._told("written") as connection:
-            identifiers = [window.id for window in windows]
-            known = sql.select(WINDOWS.c.id).where(WINDOWS.c.id.in_(identifiers))
-            stored = set(connection.scalars(known))
-            fresh = [_row(window) for window in windows if window.id not in stored]
-            if fresh:
-                connection.execute(WINDOWS.insert(), fresh)
-            return len(fresh)
+            return len(connection.execute(insert, [_row(window) for window in windows]).all())
 
     def between(self, model: str, start: datetime, end: datetime) -> list[Window]:
         """Windows of a model that end after ``start`` and not after ``end``, oldest first."""
@@ -99,12 +97,19 @@ class WindowStore:
         """Give the connections back."""
         self._engine.dispose()
 
+    def _make(self) -> None:
+        """Make the table; another replica may do so in this very moment, and then it is there."""
+        try:
+            _METADATA.create_all(self._engine)
+        except SQLAlchemyError:
+            _METADATA.create_all(self._engine)
+        self._made = True
+
     @contextmanager
     def _told(self, what: str) -> Iterator[sql.Connection]:
         try:
             if not self._made:
-                _METADATA.create_all(self._engine)
-                self._made = True
+                self._make()
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
@@ -114,6 +119,34 @@ class WindowStore:
                 f"monitoring windows cannot be {what} at {place}: {reason}",
                 hint="the database must be reachable and have room",
             ) from None
+
+
+def _engine(url: str) -> sql.Engine:
+    try:
+        place = sql.make_url(url)
+        backend = place.get_backend_name()
+        if backend not in _INSERTS:
+            raise HomeError(
+                f"monitoring windows cannot be kept in {backend}",
+                hint="an address begins with sqlite:/// or postgresql+psycopg://",
+            )
+        options = _connecting(place, backend)
+        return sql.create_engine(place, pool_pre_ping=True, connect_args=options)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        # The text of an address that cannot be read may hold a password.
+        reason = str(error) if isinstance(error, ImportError) else type(error).__name__
+        raise HomeError(
+            f"the address of the monitoring windows' database cannot be used: {reason}",
+            hint="it begins with sqlite:/// or postgresql+psycopg://",
+        ) from None
+
+
+def _connecting(place: sql.URL, backend: str) -> dict[str, Any]:
+    """Limits of waiting, where the address says nothing about them."""
+    if backend == "sqlite":
+        return {"timeout": BUSY_SECONDS}
+    limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": SILENT_MILLISECONDS}
+    return {name: value for name, value in limits.items() if name not in place.query}
 
 
 def _text(time: datetime) -> str:
