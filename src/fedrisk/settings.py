@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."
     )
+    audit: str = Field(
+        default="",
+        description="File that gets a line for every prediction request; - for standard output.",
+    )
+    audit_strict: bool = Field(
+        default=False, description="Answer no prediction whose line cannot be written."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     flower_start: Literal["resident", "stock"] = Field(
         default="resident",

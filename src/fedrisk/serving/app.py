@@ -29,6 +29,7 @@ from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
 from fedrisk.serving.following import FollowerFigures
 from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
+from fedrisk.serving.journal import Journal
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
@@ -85,6 +86,7 @@ def create_app(
     shared_figures: str = "",
     pinned: str | None = None,
     trial_rules: TrialRules | None = None,
+    journal: Journal | None = None,
 ) -> FastAPI:
     """Build the application over a home's model cache.
 
@@ -112,6 +114,8 @@ def create_app(
         Version to serve instead of the champion, from a cache of its own.
     trial_rules : TrialRules, optional
         How the challenger is tried; without them it is not even read.
+    journal : Journal, optional
+        Gets a line for every prediction request.
     """
     lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
@@ -123,7 +127,9 @@ def create_app(
         figures = TrialMetrics(metrics.registry)
         contender = Challenger(home.challenger, limits.batch_rows, clock, figures.loaded)
         trial = Trial(contender, trial_rules, figures)
-    lifespan = _lifespan(champion, lifecycle, capture, guard, trial, watch_seconds)
+    if journal is not None:
+        journal.count_in(metrics.registry)
+    lifespan = _lifespan(champion, lifecycle, capture, guard, trial, journal, watch_seconds)
     app = RiskAPI(
         champion,
         title="fedrisk",
@@ -132,7 +138,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Envelope, failed=metrics.failed)
+    app.add_middleware(Envelope, failed=metrics.failed, journal=journal)
     app.add_exception_handler(HTTPException, _http_error)
     for path, scope, endpoint in (
         (PREDICT, "predict", Predict(champion, metrics, limits, capture, trial)),
@@ -140,7 +146,7 @@ def create_app(
     ):
         guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
-        app.direct[path] = Envelope(guarded, failed=metrics.failed, lifecycle=lifecycle)
+        app.direct[path] = Envelope(guarded, metrics.failed, lifecycle, journal)
     _add_operations(app, home, champion, trial, metrics, lifecycle)
 
     def scoring(endpoint: str) -> PredictBatch:
@@ -158,6 +164,7 @@ def _lifespan(
     capture: Capture | None,
     guard: Guard | None,
     trial: Trial | None,
+    journal: Journal | None,
     seconds: float,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """What goes on beside requests: models and keys are watched, windows closed, shadows scored."""
@@ -166,6 +173,8 @@ def _lifespan(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if capture is not None:
             capture.resume()
+        if journal is not None:
+            journal.start()
         await asyncio.to_thread(champion.refresh)
         work = [champion.watch(seconds), lifecycle.watch(monotonic)]
         work += [watch_keys(guard, seconds)] if guard is not None else []
@@ -181,6 +190,8 @@ def _lifespan(
                 await task
         if capture is not None:
             await asyncio.to_thread(capture.stop)
+        if journal is not None:
+            await asyncio.to_thread(journal.stop)
 
     return lifespan
 

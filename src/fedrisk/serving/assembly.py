@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
-from time import monotonic
+from time import monotonic, time
 
 from fastapi import FastAPI
 
@@ -18,6 +18,8 @@ from fedrisk.serving.app import create_app
 from fedrisk.serving.capture import Capture, CaptureRules
 from fedrisk.serving.challenger import TrialRules
 from fedrisk.serving.champion import now
+from fedrisk.serving.journal import Journal
+from fedrisk.serving.journal_target import open_target
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.settings import Settings
 
@@ -34,6 +36,8 @@ def assemble(
     ------
     HomeError
         When the file of keys is damaged: then nobody is admitted, and nothing starts.
+    UsageError
+        When the audit journal cannot be written.
     """
     lifecycle = Lifecycle()
     guard = None
@@ -48,6 +52,7 @@ def assemble(
         shared_figures=settings.figures,
         pinned=pinned,
         trial_rules=None if pinned else trial_rules(settings),
+        journal=make_journal(settings),
     )
     return app, lifecycle
 
@@ -57,6 +62,13 @@ def trial_rules(settings: Settings) -> TrialRules | None:
     if not settings.canary_share and not settings.shadow:
         return None
     return TrialRules(settings.canary_share, settings.shadow)
+
+
+def make_journal(settings: Settings) -> Journal | None:
+    """The audit journal; None where none is kept."""
+    if not settings.audit:
+        return None
+    return Journal(open_target(settings.audit), time, strict=settings.audit_strict)
 
 
 def make_capture(home: Home, settings: Settings) -> Capture:

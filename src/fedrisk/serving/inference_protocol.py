@@ -24,6 +24,7 @@ from fedrisk.serving.access import Guard, Guarded
 from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.dialect import Dialect
 from fedrisk.serving.formats import ScoredBatch, is_json
+from fedrisk.serving.journal import SCORED
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.predict import PredictBatch
 from fedrisk.serving.request import UNKNOWN_RULE, Row, refusal, shown
@@ -243,16 +244,17 @@ class Infer:
         named = scope["path_params"]
         served = named_model(self.champion, named["name"], named.get("version"))
         body = await read_body(scope, receive, self.scoring.limit)
-        await respond(send, self.answer(body, served, scope["request_id"]))
+        await respond(send, self.answer(body, served, scope))
         self.scoring.observe(perf_counter() - began)
 
-    def answer(self, body: bytes, served: ServedModel, request_id: str) -> bytes:
+    def answer(self, body: bytes, served: ServedModel, scope: Scope) -> bytes:
         """Score one request: everything but HTTP."""
         request = parse_request(body)
         names = wanted_outputs(request)
         rows: Sequence[Row] = rows_of(request.inputs, served.validator.study)
         rows = served.validator.records(rows)
-        batch = self.scoring.score(served, rows, False, request_id)
+        batch = self.scoring.score(served, rows, False, scope["request_id"])
+        scope[SCORED] = (batch.model, len(rows))
         return orjson.dumps(inference_response(request, batch, names))
 
 

@@ -17,6 +17,7 @@ from fedrisk.serving.capture import Capture
 from fedrisk.serving.challenger import CANARY_KEY, Trial
 from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.formats import ScoredBatch, batch_format, is_json
+from fedrisk.serving.journal import SCORED
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.request import Row
 from fedrisk.serving.scoring import LEVELS
@@ -89,24 +90,22 @@ class Predict:
         if not is_json(media_type(scope)):
             raise HTTPException(415, "send one JSON object as application/json")
         body = await read_body(scope, receive, self.limit)
-        explain, identifier = wants_explanation(scope), scope["request_id"]
+        explain = wants_explanation(scope)
         if self.trial is None:
-            answer = self.answer(self.champion.require(), body, explain, identifier)
+            answer = self.answer(self.champion.require(), body, explain, scope)
         else:
-            answer = self.try_answer(self.trial, canary_key(scope), body, explain, identifier)
+            answer = self.try_answer(self.trial, body, explain, scope)
         await respond(send, answer)
         self._latency.observe(perf_counter() - began)
 
-    def try_answer(
-        self, trial: Trial, key: bytes, body: bytes, explain: bool, request_id: str
-    ) -> bytes:
+    def try_answer(self, trial: Trial, body: bytes, explain: bool, scope: Scope) -> bytes:
         """Score one row by the challenger where it is its turn; by the champion where it fails."""
         champion = self.champion.require()
-        challenger = trial.canary(champion, key)
+        challenger = trial.canary(champion, canary_key(scope))
         if challenger is not None:
             began = perf_counter()
             try:
-                answer = self.answer(challenger, body, explain, request_id)
+                answer = self.answer(challenger, body, explain, scope)
             except (DataError, UsageError):
                 raise  # the champion would say the same
             except Exception:  # noqa: BLE001 whatever it is, the champion answers
@@ -114,14 +113,14 @@ class Predict:
             else:
                 trial.answered(challenger, 1, perf_counter() - began)
                 return answer
-        return self.answer(champion, body, explain, request_id, trial)
+        return self.answer(champion, body, explain, scope, trial)
 
     def answer(
         self,
         served: ServedModel,
         body: bytes,
         explain: bool,
-        request_id: str,
+        scope: Scope,
         trial: Trial | None = None,
     ) -> bytes:
         """Score one row: everything but HTTP; a trial takes the row into the shadow."""
@@ -135,11 +134,12 @@ class Predict:
             "risk_level": level,
             "warnings": warnings,
             "model": served.identity,
-            "request_id": request_id,
+            "request_id": scope["request_id"],
         }
         if explain:
             document |= scorer.explainer.explain(row).document()
         answer = orjson.dumps(document)
+        scope[SCORED] = (served.identity, 1)
         self.metrics.predicted(PREDICT, level, served.stored.version)
         if self.capture is not None:
             self.capture.count_row(served.stored, row, risk)
@@ -187,6 +187,7 @@ class PredictBatch:
         else:
             key = canary_key(scope)
             batch = self.try_score(self.trial, key, champion, rows, explain, identifier)
+        scope[SCORED] = (batch.model, len(rows))
         model = ((b"x-model-version", batch.model["version"].encode()),)
         await respond(send, form.write(batch), content_type=form.content_type, headers=model)
         self._latency.observe(perf_counter() - began)

@@ -21,6 +21,7 @@ from fedrisk.errors import (
     OverloadedError,
     RateLimitError,
 )
+from fedrisk.serving.journal import Journal, concerns
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.request import violation_document
 
@@ -164,6 +165,8 @@ class Envelope:
         Told path and status of every answer that is an error.
     lifecycle : Lifecycle, optional
         Turns requests away while the process is late; None where probes must always be answered.
+    journal : Journal, optional
+        Gets a line for every prediction request, however it was answered.
     """
 
     def __init__(
@@ -171,10 +174,12 @@ class Envelope:
         app: ASGIApp,
         failed: Callable[[str, int], None],
         lifecycle: Lifecycle | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.app = app
         self.failed = failed
         self.lifecycle = lifecycle
+        self.journal = journal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -182,15 +187,20 @@ class Envelope:
             return
         identifier = scope["request_id"] = request_id(scope)
         extra = [*_HEADERS, (b"x-request-id", identifier.encode())]
-        started = False
+        journal = self.journal if self.journal is not None and concerns(scope) else None
+        unkept = journal is not None and journal.strict
+        status = 0
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal status, unkept
             if message["type"] == "http.response.start":
-                started = True
+                if unkept and journal is not None:
+                    unkept = False  # asked once: the answer that there is no line needs none
+                    await _keep(journal, scope, message["status"])
+                status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *extra]
-                if message["status"] >= 400:
-                    self.failed(scope["path"], message["status"])
+                if status >= 400:
+                    self.failed(scope["path"], status)
             await send(message)
 
         try:
@@ -198,9 +208,20 @@ class Envelope:
                 self.lifecycle.admit()
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
-            if started:
+            if status:
                 raise
-            status, document = answer_to(error, identifier)
+            code, document = answer_to(error, identifier)
             await respond(
-                send_with_headers, orjson.dumps(document), status, headers=error_headers(error)
+                send_with_headers, orjson.dumps(document), code, headers=error_headers(error)
             )
+        finally:
+            if journal is not None and not journal.strict:
+                journal.add(scope, status)
+
+
+async def _keep(journal: Journal, scope: Scope, status: int) -> None:
+    if not await journal.keep(scope, status):
+        raise OverloadedError(
+            "the audit journal takes no line, and nothing is answered without one",
+            hint="come again in a second",
+        )

@@ -17,6 +17,7 @@ from fedrisk.serving.fhir.mapping import Mapping
 from fedrisk.serving.fhir.reading import Reading, read_case
 from fedrisk.serving.fhir.resources import entries, one_case, parse_json
 from fedrisk.serving.formats import ScoredBatch, is_json
+from fedrisk.serving.journal import SCORED
 from fedrisk.serving.predict import PredictBatch
 from fedrisk.serving.transport import media_type, read_body, respond
 from fedrisk.study.contract import parse_duration
@@ -73,10 +74,10 @@ class RiskAssessments:
         if not is_json(media_type(scope)):
             raise HTTPException(415, "send application/fhir+json")
         body = await read_body(scope, receive, self.scoring.limit)
-        await respond(send, self.answer(body, scope["request_id"]), content_type=FHIR_JSON)
+        await respond(send, self.answer(body, scope), content_type=FHIR_JSON)
         self.scoring.observe(perf_counter() - began)
 
-    def answer(self, body: bytes, request_id: str) -> bytes:
+    def answer(self, body: bytes, scope: Scope) -> bytes:
         """Assess one patient: everything but HTTP."""
         served = self.scoring.champion.require()
         document = parse_json(body)
@@ -85,7 +86,8 @@ class RiskAssessments:
         case = one_case(entries(document, str(document["resourceType"])))
         now = self.scoring.champion.clock()
         reading = read_case(case, self.mapping, served.validator, now.date())
-        batch = self.scoring.score(served, [reading.row], True, request_id)
+        batch = self.scoring.score(served, [reading.row], True, scope["request_id"])
+        scope[SCORED] = (batch.model, 1)
         return orjson.dumps(
             risk_assessment(served, case.subject, reading, batch, now, self.mapping)
         )

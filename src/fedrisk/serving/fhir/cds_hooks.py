@@ -21,6 +21,7 @@ from fedrisk.serving.fhir.mapping import Mapping
 from fedrisk.serving.fhir.reading import Reading, read_case
 from fedrisk.serving.fhir.resources import Case, entries, one_case, parse_json
 from fedrisk.serving.formats import ScoredBatch, is_json
+from fedrisk.serving.journal import SCORED
 from fedrisk.serving.predict import PredictBatch
 from fedrisk.serving.transport import media_type, read_body, respond
 from fedrisk.study import Feature, NumberFeature, Study
@@ -151,11 +152,11 @@ class CardService:
             raise HTTPException(404, "no such service; GET /cds-services lists them")
         body = await read_body(scope, receive, self.scoring.limit)
         link = self.mapping.link or f"{str(Request(scope).base_url).rstrip('/')}{PAGE}"
-        card = self.card(body, served, link, scope["request_id"])
+        card = self.card(body, served, link, scope)
         await respond(send, orjson.dumps({"cards": [card]}))
         self.scoring.observe(perf_counter() - began)
 
-    def card(self, body: bytes, served: ServedModel, link: str, request_id: str) -> dict[str, Any]:
+    def card(self, body: bytes, served: ServedModel, link: str, scope: Scope) -> dict[str, Any]:
         """The card to a request: everything but HTTP."""
         request = parse_hook(body)
         if not (request.prefetch or {}).get("patient"):
@@ -166,7 +167,8 @@ class CardService:
             reading = read_case(case, self.mapping, served.validator, today)
         except DataError as error:
             return _unscored(served, link, [f"{v.column}: {v.rule}" for v in error.violations])
-        batch = self.scoring.score(served, [reading.row], True, request_id)
+        batch = self.scoring.score(served, [reading.row], True, scope["request_id"])
+        scope[SCORED] = (batch.model, 1)
         return _scored(served, link, reading, batch)
 
 
