@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from postgresql import PostgreSQL, needs_postgresql, postgresql
 
 from fedrisk.errors import HomeError
+from fedrisk.home import Home
 from fedrisk.models.checks import columns_from_rows
 from fedrisk.profiles import Window
 from fedrisk.profiles.store import WindowStore
 from fedrisk.registry.cache import StoredModel
+from fedrisk.serving.app import create_app
 from fedrisk.serving.capture import Capture, CaptureRules
 
-from .conftest import ROW, STUDY, fit
+from .conftest import ROW, STUDY, TestClient, fit, until
 
 START = datetime(2026, 3, 1, 10, 7, tzinfo=UTC)
 RULES = CaptureRules(length=timedelta(minutes=15), least=5)
@@ -209,4 +217,196 @@ def test_windows_reach_a_database_once(capture, clock, tmp_path) -> None:
     (found,) = store.between("clinic", START, clock.time)
     assert found.profile.document() == twice[0].profile.document()
     assert store.forget_before(clock.time + timedelta(days=1)) == 1
+    store.close()
+
+
+def test_after_the_clock_is_set_back_windows_close_again_within_their_length(
+    capture, clock, sink
+) -> None:
+    ask(capture, 7)
+    clock.forward(-60)
+    turn(capture)
+    assert sink.windows == []
+    ask(capture, 7)
+    clock.forward(15)
+    turn(capture)
+    (window,) = sink.windows
+    assert window.profile.rows == 14
+    assert window.start <= window.end <= clock.time
+    ask(capture, 4)
+    clock.forward(15)
+    turn(capture)
+    assert len(sink.windows) == 1
+    ask(capture, 1)
+    clock.forward(15)
+    turn(capture)
+    assert [each.profile.rows for each in sink.windows] == [14, 5]
+
+
+def test_after_the_clock_is_set_forward_nothing_small_leaves_and_no_window_spans_the_gap(
+    capture, clock, sink
+) -> None:
+    ask(capture, 4)
+    clock.forward(60)
+    turn(capture)
+    assert sink.windows == []
+    ask(capture, 1)
+    clock.forward(15)
+    turn(capture)
+    assert sink.rows == 5
+    clock.forward(600)
+    turn(capture)
+    ask(capture, 6)
+    clock.forward(15)
+    turn(capture)
+    window = sink.windows[-1]
+    assert window.profile.rows == 6
+    assert window.end - window.start == RULES.length
+
+
+def test_a_stop_after_the_clock_was_set_back_keeps_every_row(capture, clock, sink) -> None:
+    ask(capture, 6)
+    clock.forward(-60)
+    capture.stop()
+    assert sink.rows == 6
+    assert sink.windows[0].start <= sink.windows[0].end
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system without room."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system")
+    place = tmp_path / "full"
+    place.mkdir()
+    size = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if subprocess.run(size, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    (place / "other").write_bytes(bytes(60 << 10))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_with_what_it_costs_and_ends_nothing(
+    full_disk: Path, clock, sink, caplog
+) -> None:
+    capture = Capture("replica-1", sink, clock, RULES, full_disk / "waiting.json")
+    ask(capture, 8)
+    ask(capture, 3, SECOND)
+    capture.stop()
+    assert sink.rows == 8
+    assert "the counts of 3 rows cannot be kept: No space left on device" in caplog.text
+    assert [file.name for file in full_disk.iterdir()] == ["other"]
+
+
+def test_a_waiting_file_that_cannot_be_taken_away_is_not_counted_at_each_start(
+    capture, clock, sink, monkeypatch, caplog
+) -> None:
+    ask(capture, 3)
+    capture.stop()
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    again = Capture("replica-1", sink, clock, RULES, capture.waiting_file)
+    again.resume()
+    ask(again, 5)
+    clock.forward(15)
+    turn(again)
+    assert sink.rows == 5
+    assert "cannot be taken up: not permitted" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with postgresql() as running:
+        yield running
+
+
+def counted(server: PostgreSQL) -> list[Window]:
+    store = WindowStore(server.url)
+    try:
+        return store.between("clinic", START - timedelta(days=1), START + timedelta(days=1))
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def database(server: PostgreSQL) -> PostgreSQL:
+    store = WindowStore(server.url)
+    store.forget_before(START + timedelta(days=9999))
+    store.close()
+    return server
+
+
+@needs_postgresql
+def test_windows_of_replicas_merge_and_a_restart_of_postgresql_loses_nothing(
+    database: PostgreSQL, home: Home, stored: StoredModel, clock: Clock, tmp_path: Path
+) -> None:
+    """Two replicas answer while PostgreSQL ends and comes back: no prediction fails."""
+    stores = [WindowStore(database.url) for _ in range(2)]
+    captures = [
+        Capture(f"replica-{n}", store.add, clock, RULES, tmp_path / f"waiting-{n}.json")
+        for n, store in enumerate(stores)
+    ]
+    asked = 0
+    clients = [TestClient(create_app(home, watch_seconds=0.01, capture=c)) for c in captures]
+    with clients[0] as first, clients[1] as second:
+
+        def predict(times: int) -> None:
+            nonlocal asked
+            for client in (first, second):
+                for _ in range(times):
+                    assert client.post("/predict", json=ROW).status_code == 200
+                    asked += 1
+
+        predict(10)
+        clock.forward(15)
+        until(lambda: sum(w.profile.rows for w in counted(database)) == asked)
+        database.stop()
+        predict(10)
+        clock.forward(15)
+        until(lambda: all(capture.fault for capture in captures))
+        assert "postgresql" in first.get("/ready").json()["capture"]["failing"]
+        assert "capture_store_failing 1.0" in first.get("/metrics").text
+        back = threading.Thread(target=database.start)
+        back.start()
+        predict(10)
+        back.join()
+        until(lambda: not any(capture.fault for capture in captures))
+        assert "capture" not in first.get("/ready").json()
+        assert "capture_store_failing 0.0" in first.get("/metrics").text
+        predict(1)
+    windows = counted(database)
+    kept = [json.loads(c.waiting_file.read_text()) for c in captures if c.waiting_file.exists()]
+    waiting = sum(each["profile"]["rows"] for file in kept for each in file["open"])
+    assert sum(window.profile.rows for window in windows) + waiting == asked
+    assert {window.source for window in windows} == {"replica-0", "replica-1"}
+    assert min(window.profile.rows for window in windows) >= RULES.least
+    merged = windows[0].profile
+    for window in windows[1:]:
+        merged = merged + window.profile
+    assert merged.scores.sum() == asked - waiting
+    for store in stores:
+        store.close()
+
+
+@needs_postgresql
+def test_a_database_that_is_away_at_the_start_is_waited_for(
+    database: PostgreSQL, clock: Clock
+) -> None:
+    database.stop()
+    store = WindowStore(database.url)
+    capture = Capture("replica-1", store.add, clock, RULES)
+    for _ in range(3):
+        ask(capture, 6)
+        clock.forward(15)
+        turn(capture)
+    assert "cannot be written" in capture.fault
+    database.start()
+    turn(capture)
+    clock.forward(15)
+    turn(capture)
+    assert sum(window.profile.rows for window in counted(database)) == 18
     store.close()

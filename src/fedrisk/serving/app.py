@@ -147,7 +147,9 @@ def create_app(
         guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
         app.direct[path] = Envelope(guarded, metrics.failed, lifecycle, journal)
-    _add_operations(app, home, champion, trial, metrics, lifecycle)
+    if capture is not None:
+        capture.listener = metrics.capture_answered
+    _add_operations(app, home, champion, trial, metrics, lifecycle, capture)
 
     def scoring(endpoint: str) -> PredictBatch:
         return PredictBatch(champion, metrics, limits, capture, endpoint=endpoint)
@@ -224,6 +226,7 @@ def _add_operations(
     trial: Trial | None,
     metrics: ServingMetrics,
     lifecycle: Lifecycle,
+    capture: Capture | None,
 ) -> None:
     """The paths that operators and readers ask."""
 
@@ -241,6 +244,8 @@ def _add_operations(
             document["registry"] = followed.document()
         if trial is not None:
             document["challenger"] = trial.document()
+        if capture is not None and capture.fault:
+            document["capture"] = {"failing": capture.fault}
         return _json(document, status)
 
     @app.get("/metrics", summary="Figures for Prometheus")

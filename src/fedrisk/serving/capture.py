@@ -82,6 +82,8 @@ class Capture:
     rules : CaptureRules
     waiting_file : Path, optional
         Where small windows wait for the next start.
+    listener : callable, optional
+        Told after each attempt to store why it failed, or nothing.
     """
 
     source: str
@@ -89,6 +91,7 @@ class Capture:
     clock: Callable[[], datetime]
     rules: CaptureRules = CaptureRules()
     waiting_file: Path | None = None
+    listener: Callable[[str], None] | None = None
     closed: list[Window] = field(default_factory=list)
     #: Why the store did not take the closed windows; empty where it did.
     fault: str = ""
@@ -124,14 +127,19 @@ class Capture:
     def close_due(self) -> None:
         """Close windows whose time is over and that hold enough rows."""
         now = self.clock()
+        end = self._end(now)
         for key, window in list(self._open.items()):
+            # A clock that was set back would keep it open until the same hour comes again.
+            window.start, window.due = min(window.start, now), min(window.due, end)
             if now < window.due:
                 continue
             if window.rows >= self.rules.least and not self.fault:
                 self._close(window, window.due)
-            window.due = self._end(now)
-            if window is not self._current and window.rows == 0:
-                del self._open[key]
+            window.due = end
+            if window.rows == 0:
+                window.start = max(window.start, end - self.rules.length)
+                if window is not self._current:
+                    del self._open[key]
 
     def flush(self) -> None:
         """Hand closed windows to the store; they stay here when it does not take them."""
@@ -143,10 +151,15 @@ class Capture:
         except FedriskError as error:
             if error.message != self.fault:
                 _log.error("capture: %s", error.message)
-            self.fault = error.message
+            self._store_answered(error.message)
             return
-        self.fault = ""
+        self._store_answered("")
         del self.closed[: len(sent)]  # in one step: the event loop may add one meanwhile
+
+    def _store_answered(self, fault: str) -> None:
+        self.fault = fault
+        if self.listener is not None:
+            self.listener(fault)
 
     async def run(self, seconds: float) -> None:
         """Close and flush for ever, every so many seconds; the store is asked in a thread."""
@@ -160,30 +173,41 @@ class Capture:
         now = self.clock()
         for window in self._open.values():
             if window.rows >= self.rules.least:
-                self._close(window, now)
+                self._close(window, max(now, window.start))
         self.flush()
-        self._keep()
+        try:
+            self._keep()
+        except OSError as error:
+            rows = sum(window.rows for window in self._open.values())
+            rows += sum(window.profile.rows for window in self.closed)
+            _log.error("capture: the counts of %d rows cannot be kept: %s", rows, error.strerror)
 
     def resume(self) -> None:
         """Take up what waited since the last stop; a damaged file is set aside and told."""
         if self.waiting_file is None or not self.waiting_file.exists():
             return
         try:
-            found = json.loads(self.waiting_file.read_text(encoding="utf-8"))
-            self.closed += [_window(each) for each in found["closed"]]
-            for each in found["open"]:
-                self._take_up(each)
-        except (FedriskError, OSError, ValueError, KeyError, TypeError) as error:
-            _log.error("capture: %s is damaged: %s", self.waiting_file.name, type(error).__name__)
-            self.waiting_file.replace(self.waiting_file.with_suffix(".damaged"))
-            return
-        self.waiting_file.unlink()
+            self._resume(self.waiting_file)
+        except OSError as error:
+            name, reason = self.waiting_file.name, error.strerror
+            _log.error("capture: %s cannot be taken up: %s", name, reason)
 
-    def _take_up(self, document: Mapping[str, Any]) -> None:
-        study = parse_study(document["study"])
-        window = self._find(study, document["model"], document["version"])
-        window.start = datetime.fromisoformat(document["start"])
-        window.carried = window.carried + Profile.from_document(document["profile"])
+    def _resume(self, file: Path) -> None:
+        content = file.read_bytes()
+        try:
+            found = json.loads(content)
+            closed = [_window(each) for each in found["closed"]]
+            opened = [_open_window(each) for each in found["open"]]
+        except (FedriskError, ValueError, KeyError, TypeError) as error:
+            _log.error("capture: %s is damaged: %s", file.name, type(error).__name__)
+            file.replace(file.with_suffix(".damaged"))
+            return
+        file.unlink()  # first: what cannot be taken away would be counted at each start
+        self.closed += closed
+        for study, model, version, start, profile in opened:
+            window = self._find(study, model, version)
+            window.start = min(window.start, start)
+            window.carried = window.carried + profile
 
     def _close(self, window: OpenWindow, end: datetime) -> None:
         profile = window.profile()
@@ -210,9 +234,19 @@ class Capture:
         }
         self.waiting_file.parent.mkdir(parents=True, exist_ok=True)
         draft = self.waiting_file.with_suffix(".part")
-        draft.write_text(json.dumps(document), encoding="utf-8")
-        draft.chmod(0o600)
-        draft.replace(self.waiting_file)
+        try:
+            draft.touch(0o600)
+            draft.write_text(json.dumps(document), encoding="utf-8")
+            draft.replace(self.waiting_file)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+def _open_window(document: Mapping[str, Any]) -> tuple[Study, str, str, datetime, Profile]:
+    start = datetime.fromisoformat(document["start"])
+    study, profile = parse_study(document["study"]), Profile.from_document(document["profile"])
+    return study, str(document["model"]), str(document["version"]), start, profile
 
 
 def _open_document(window: OpenWindow) -> dict[str, Any]:

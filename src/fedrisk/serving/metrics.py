@@ -108,6 +108,12 @@ class ServingMetrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self._capture_failing = Gauge(
+            "capture_store_failing",
+            "1 while the store of monitoring windows does not take what is counted.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         for result in ("taken", "refused"):
             self._loads.labels(result)
         if not shared:
@@ -155,6 +161,10 @@ class ServingMetrics:
         for endpoint in ("/predict", "/predict/batch"):
             for level in LEVELS:
                 self.predicted(endpoint, level, stored.version, 0)
+
+    def capture_answered(self, fault: str) -> None:
+        """Take note of whether the store of monitoring windows took them."""
+        self._capture_failing.set(1 if fault else 0)
 
     def collect(self, collector: Collector) -> None:
         """Expose figures that are the same in every process of a home."""
