@@ -126,7 +126,17 @@ def test_a_batch_is_a_list_or_wrapped() -> None:
         assert list(VALIDATOR.rows(json.dumps(body).encode())) == [ROW, ROW]
 
 
-@pytest.mark.parametrize("body", [b"3", b"{}", b'{"row": []}', b'{"rows": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"3",
+        b"{}",
+        b'{"row": []}',
+        b'{"rows": 1}',
+        b'{"rows": [{}], "more": 1}',
+        b'{"": 1, "rows": [3]}',
+    ],
+)
 def test_another_shape_of_batch_is_a_usage_error(body: bytes) -> None:
     with pytest.raises(UsageError, match="a batch is"):
         VALIDATOR.rows(body)

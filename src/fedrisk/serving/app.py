@@ -20,7 +20,7 @@ from fedrisk import __version__
 from fedrisk.errors import FedriskError
 from fedrisk.home import Home
 from fedrisk.registry.follower_status import read_status
-from fedrisk.serving import describe
+from fedrisk.serving import describe, openapi
 from fedrisk.serving.access import Guard, Guarded
 from fedrisk.serving.capture import Capture
 from fedrisk.serving.challenger import Challenger, Trial, TrialMetrics, TrialRules
@@ -70,7 +70,7 @@ class RiskAPI(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The document, with the served study's features."""
-        return describe.openapi(super().openapi(), self.champion.served)
+        return openapi.complete(super().openapi(), self.champion.served)
 
 
 def create_app(

@@ -194,7 +194,7 @@ class RequestValidator:
         if found[0]["type"] == "json_invalid":
             place = "" if row is None else f"row {row}: "
             return UsageError(f"{place}the body is not valid JSON: {_reason(found[0])}")
-        if depth and len(found[0]["loc"]) < depth:
+        if any(len(each["loc"]) < depth for each in found):
             return UsageError(
                 "a batch is a JSON list of objects, or an object whose only key is `rows`"
             )
