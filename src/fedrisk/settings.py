@@ -66,6 +66,21 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."
     )
+    head_seconds: float = Field(
+        default=10.0, gt=0, description="How long a caller may take to send a request's head."
+    )
+    body_seconds: float = Field(
+        default=30.0, gt=0, description="How long a caller may take to send a request's body."
+    )
+    answer_seconds: float = Field(
+        default=60.0, gt=0, description="From a request's body until its answer is taken."
+    )
+    idle_seconds: float = Field(
+        default=30.0, gt=0, description="How long a connection may be without a request."
+    )
+    connections: int = Field(
+        default=1000, ge=1, description="Most connections of one process at the same time."
+    )
     audit: str = Field(
         default="",
         description="File that gets a line for every prediction request; - for standard output.",

@@ -133,7 +133,7 @@ def _serve(
     end_well_on_signals()
     models.fetch(home)
 
-    from fedrisk.serving.assembly import assemble
+    from fedrisk.serving.assembly import assemble, time_limits
     from fedrisk.serving.server import run_server
 
     url = url_of(opened)
@@ -153,6 +153,7 @@ def _serve(
             until_input_closes=until_input_closes,
             lifecycle=lifecycle,
             drain_seconds=settings.drain_seconds,
+            time_limits=time_limits(settings),
         )
 
 

@@ -120,6 +120,7 @@ def create_app(
     lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
     metrics.collect(FollowerFigures(home.follower_status))
+    lifecycle.connection_ended = metrics.connection_ended
     folder = home.champion if pinned is None else home.pinned(pinned)
     champion = Champion(folder, limits.batch_rows, clock, metrics.model_changed)
     trial = None

@@ -21,6 +21,7 @@ from fedrisk.serving.champion import now
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.journal_target import open_target
 from fedrisk.serving.lifecycle import Lifecycle
+from fedrisk.serving.time_limits import TimeLimits
 from fedrisk.settings import Settings
 
 
@@ -62,6 +63,17 @@ def trial_rules(settings: Settings) -> TrialRules | None:
     if not settings.canary_share and not settings.shadow:
         return None
     return TrialRules(settings.canary_share, settings.shadow)
+
+
+def time_limits(settings: Settings) -> TimeLimits:
+    """How long callers may take."""
+    return TimeLimits(
+        settings.head_seconds,
+        settings.body_seconds,
+        settings.answer_seconds,
+        settings.idle_seconds,
+        settings.connections,
+    )
 
 
 def make_journal(settings: Settings) -> Journal | None:

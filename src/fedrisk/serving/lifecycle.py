@@ -27,12 +27,15 @@ class Lifecycle:
         Seconds that the event loop was late when last looked at.
     shed : int
         Requests that were turned away.
+    connection_ended : callable
+        Told why a connection was refused or ended before its caller wanted to.
     """
 
     most_lag: float = 0.25
     draining: bool = False
     lag: float = 0.0
     shed: int = 0
+    connection_ended: Callable[[str], None] = lambda _: None
 
     def admit(self) -> None:
         """Raise OverloadedError while the process is late."""

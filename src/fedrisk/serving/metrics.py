@@ -89,6 +89,12 @@ class ServingMetrics:
             ("feature",),
             registry=registry,
         )
+        self._connections = Counter(
+            "connections_ended",
+            "Connections refused, or ended because a caller took too long, by what for.",
+            ("reason",),
+            registry=registry,
+        )
         self._model = Gauge(
             "model_info",
             "1 for the model that serves now.",
@@ -141,6 +147,10 @@ class ServingMetrics:
     def failed(self, endpoint: str, status: int) -> None:
         """Count an answer that is an error."""
         self._errors.labels(counted_as(endpoint), str(status)).inc()
+
+    def connection_ended(self, reason: str) -> None:
+        """Count a connection that was refused or cut off."""
+        self._connections.labels(reason).inc()
 
     def model_changed(self, news: ServedModel | FedriskError) -> None:
         """Take note of a model that now serves, or of one that was refused."""

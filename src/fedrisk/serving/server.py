@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
+from time import monotonic
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from fedrisk.serving.lifecycle import Lifecycle
+from fedrisk.serving.time_limits import Connection, TimeLimits, room_for, watch
 
 #: Seconds that running requests have when the server is told to end.
 GRACE = 5
+#: Of callers, where nobody says otherwise.
+DEFAULT_LIMITS = TimeLimits()
 
 
 def run_server(
@@ -27,6 +34,7 @@ def run_server(
     until_input_closes: bool = False,
     lifecycle: Lifecycle | None = None,
     drain_seconds: float = 0.0,
+    time_limits: TimeLimits = DEFAULT_LIMITS,
 ) -> None:
     """Serve until told to end.
 
@@ -47,9 +55,18 @@ def run_server(
     lifecycle : Lifecycle, optional
         The application's, which learns here that the process is to end.
     drain_seconds : float
+    time_limits : TimeLimits
+        What callers must keep to.
     """
+    lifecycle = lifecycle or Lifecycle()
+    most = room_for(time_limits.connections)
+    refused = partial(lifecycle.connection_ended, "full")
+    protocol: Any = partial(Connection, most, refused)
     config = uvicorn.Config(
         app,
+        http=protocol,
+        ws="none",
+        timeout_keep_alive=math.ceil(time_limits.idle),
         log_level=log_level,
         access_log=False,
         server_header=False,
@@ -58,7 +75,8 @@ def run_server(
         proxy_headers=False,
     )
     server = _AnnouncingServer(config, announce, until_input_closes=until_input_closes)
-    server.lifecycle, server.drain_seconds = lifecycle or Lifecycle(), drain_seconds
+    server.lifecycle, server.drain_seconds = lifecycle, drain_seconds
+    server.time_limits = time_limits
     server.run(sockets=[opened])
 
 
@@ -72,6 +90,7 @@ class _AnnouncingServer(uvicorn.Server):
 
     lifecycle: Lifecycle
     drain_seconds: float
+    time_limits: TimeLimits
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on the first signal, end on the second."""
@@ -88,6 +107,10 @@ class _AnnouncingServer(uvicorn.Server):
         if self._until_input_closes:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._input)
         if self.started:
+            connections, ended = self.server_state.connections, self.lifecycle.connection_ended
+            self._watch = asyncio.create_task(
+                watch(connections, self.time_limits, monotonic, ended)
+            )
             self._announce()
 
     def _input(self) -> None:

@@ -24,6 +24,7 @@ from fedrisk.errors import (
 from fedrisk.serving.journal import Journal, concerns
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.request import violation_document
+from fedrisk.serving.time_limits import LATE
 
 _log = logging.getLogger("fedrisk.serving")
 #: Identifiers that are taken from the caller: nothing that could break a log line or a header.
@@ -73,7 +74,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     Raises
     ------
     HTTPException
-        413 when the body is longer, 400 when the caller goes away in the middle.
+        413 when the body is longer, 408 when it takes too long, 400 when the caller goes away in
+        the middle.
     """
     announced = header(scope, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit:
@@ -87,6 +89,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise HTTPException(400, "the request ended before its body did")
+            if LATE in scope:
+                raise HTTPException(408, "the body took too long", {"connection": "close"})
             parts.append(message.get("body", b""))
             size += len(parts[-1])
         body = b"".join(parts)
