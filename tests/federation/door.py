@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 
 from fedrisk.cli.gateway import ImpatientProtocol
+from fedrisk.federation.admission import Standing
 from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.gateway import Gateway
 
@@ -82,6 +83,11 @@ def quiet(app: Any, port: int, **settings: Any) -> uvicorn.Config:
     )
 
 
+def known_to_all(_headers: Any) -> Standing:
+    """Takes every call for one site's."""
+    return Standing("north")
+
+
 @contextmanager
 def door(upstream: int, protocol: Any = ImpatientProtocol, **limits: Any) -> Iterator[str]:
     """The gateway before that port, on a port of its own; the address of it."""
@@ -93,7 +99,8 @@ def door(upstream: int, protocol: Any = ImpatientProtocol, **limits: Any) -> Ite
         limits=pool,
         trust_env=False,
     )
-    gateway = Gateway(client, {"fedrisk": "1"}, **limits)
+    judge = limits.pop("judge", known_to_all)
+    gateway = Gateway(client, {"fedrisk": "1"}, judge, **limits)
     with serving(quiet(gateway, port, http=protocol, proxy_headers=False)):
         yield f"http://127.0.0.1:{port}"
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from federation.door import SuperLink, ask, door, quiet, request_line, serving
+from federation.door import SuperLink, ask, door, known_to_all, quiet, request_line, serving
 
 from fedrisk import __version__
 from fedrisk.cli.gateway import ImpatientProtocol, configure
@@ -365,7 +365,8 @@ def test_both_sides_are_checked_by_their_own_authority(
         "ssl_certfile": certificates / "inner" / "server.crt",
         "ssl_keyfile": certificates / "inner" / "server.key",
     }
-    gateway = make_gateway(inner, certificates / "inner" / "ca.crt", {"fedrisk": __version__})
+    about = {"fedrisk": __version__}
+    gateway = make_gateway(inner, certificates / "inner" / "ca.crt", about, known_to_all)
     config = configure(gateway, "127.0.0.1", port, certificates / "outer")
     trusted = ssl.create_default_context(cafile=certificates / "outer" / "ca.crt")
     config.loop = "asyncio"
@@ -385,7 +386,8 @@ def test_what_is_not_superlink_gets_nothing(certificates: Path, superlink: Super
         "ssl_certfile": certificates / "foreign" / "server.crt",
         "ssl_keyfile": certificates / "foreign" / "server.key",
     }
-    gateway = make_gateway(inner, certificates / "inner" / "ca.crt", {"fedrisk": "1"})
+    about = {"fedrisk": "1"}
+    gateway = make_gateway(inner, certificates / "inner" / "ca.crt", about, known_to_all)
     config = configure(gateway, "127.0.0.1", port, certificates / "outer")
     trusted = ssl.create_default_context(cafile=certificates / "outer" / "ca.crt")
     config.loop = "asyncio"

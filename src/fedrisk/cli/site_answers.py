@@ -87,7 +87,8 @@ def check_site(opened: SiteFolder, study_name: str | None, *, offline: bool) -> 
     entries, approvals = site.check_log(), read_approvals(site.approvals)
     study, rows = _rows(opened, study_name)
     superlink = settings.superlink
-    found = "" if offline else fault(superlink, opened.authorities, lambda: datetime.now(UTC))
+    clock = lambda: datetime.now(UTC)  # noqa: E731
+    found = "" if offline else fault(superlink, opened.authorities, clock, opened.key)
     return SiteCheck(
         site=settings.site,
         superlink=superlink,

@@ -4,19 +4,31 @@ SuperLink serves sites (Fleet API), operators (Control API: register nodes, run 
 processes on one port, and the Control API asks for no credentials. So SuperLink listens on the
 loopback interface by certificates of its own, and this application stands before it: it ends the
 sites' TLS, passes the Fleet calls that a registered SuperNode makes, and answers 404 otherwise.
+
+Whoever calls is known before a byte of the body is read (`fedrisk.federation.admission`): strangers
+take none of SuperLink's places, and a removed site is refused with its next call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from fedrisk.errors import FedriskError
+from fedrisk.federation.admission import Standing
+from fedrisk.federation.provisioning.connection import STANDING
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,6 +58,12 @@ LARGEST_TOTAL = 512 * 1024 * 1024
 #: Requests that SuperLink is given at one time; others wait their turn for `TURN_SECONDS`.
 LARGEST_NUMBER = 64
 TURN_SECONDS = 10.0
+#: Of these, by one site at one time; its SuperNode makes four.
+LARGEST_NUMBER_A_SITE = 16
+#: Seconds between two lines of the log about refusals of one site, and of all strangers.
+TELL_SECONDS = 60.0
+#: Under this name a server may put into a scope what is to be called once the caller is known.
+MEMBER = "fedrisk.member"
 #: Seconds for the next part of a request, for SuperLink's answer, and for all of one call.
 PART_SECONDS = 30.0
 ANSWER_SECONDS = 60.0
@@ -58,6 +76,15 @@ _NOT_PASSED = frozenset(
     b"x-forwarded-host x-forwarded-port x-real-ip".split()
 )
 Headers = list[tuple[bytes, bytes]]
+#: Tells whose call this is by its headers, names in lower case; `admission.Admission.judge`.
+Judge = Callable[[Headers], Standing]
+
+
+#: What a SuperNode that is not let in is told: as SuperLink does, but with the reason, which it
+#: prints. 401 would end it without a word, and is for one that runs: there it ends in order.
+ACTIVATE = "/v1/fleet/activate-node"
+NOT_ACTIVATED, NOT_ACTIVATED_CODE = 412, 2004
+NOT_ACTIVATED_WORDS = "Failed to activate SuperNode."
 
 
 class _NotPassedError(Exception):
@@ -67,6 +94,22 @@ class _NotPassedError(Exception):
         super().__init__(detail)
         self.status = status
 
+    def document(self) -> dict[str, Any]:
+        """What the caller is told."""
+        return {"detail": str(self)}
+
+
+class _NotActivatedError(_NotPassedError):
+    """A SuperNode that is not let in."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(NOT_ACTIVATED, reason)
+
+    def document(self) -> dict[str, Any]:
+        """An error as Flower writes it."""
+        words = {"code": NOT_ACTIVATED_CODE, "detail": NOT_ACTIVATED_WORDS}
+        return words | {"extra": str(self)}
+
 
 @dataclass
 class _Call:
@@ -74,6 +117,24 @@ class _Call:
 
     receive: Receive
     total: int = 0
+
+
+@dataclass
+class _Refusals:
+    """Refusals as the log has them: a line now and then, however many there are."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    told: dict[str, float] = field(default_factory=dict)
+
+    def note(self, standing: Standing) -> None:
+        """Count one; log it unless one of the same caller was logged a moment ago."""
+        name, now = standing.site, time.monotonic()
+        self.counts[name] += 1
+        if now - self.told.get(name, -TELL_SECONDS) < TELL_SECONDS:
+            return
+        who = f"site {name}" if name else "a stranger"
+        logger.warning("refused %s: %s (%d so far)", who, standing.reason, self.counts[name])
+        self.told[name] = now
 
 
 class Gateway:
@@ -85,8 +146,12 @@ class Gateway:
         Reaches SuperLink by its base address.
     about : dict
         What ``GET /health`` answers.
+    judge : callable
+        Tells whose call this is.
     largest_request, largest_total : int
         Bytes of one request, and of all that are on their way.
+    largest_number_a_site : int
+        Calls of one site at one time.
     part_seconds, call_seconds : float
         For the next part of a request, and for all of one call.
     """
@@ -95,19 +160,25 @@ class Gateway:
         self,
         client: httpx.AsyncClient,
         about: dict[str, str],
+        judge: Judge,
         *,
         largest_request: int = LARGEST_REQUEST,
         largest_total: int = LARGEST_TOTAL,
+        largest_number_a_site: int = LARGEST_NUMBER_A_SITE,
         part_seconds: float = PART_SECONDS,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
         self._client = client
         self._about = about
+        self._judge = judge
         self._largest_request = largest_request
         self._largest_total = largest_total
+        self._largest_number_a_site = largest_number_a_site
         self._part_seconds = part_seconds
         self._call_seconds = call_seconds
         self._on_their_way = 0
+        self._calls: Counter[str] = Counter()
+        self._refusals = _Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's start and end."""
@@ -119,6 +190,8 @@ class Gateway:
             await self._pass(scope, receive, send)
         elif scope["path"] == "/health" and scope["method"] == "GET":
             await _answer(send, 200, self._about)
+        elif scope["path"] == STANDING and scope["method"] == "GET":
+            await self._tell_standing(scope, send)
         else:
             await _answer(send, 404, {"detail": "not a call that sites make"})
 
@@ -131,7 +204,42 @@ class Gateway:
             if event == "lifespan.shutdown":
                 return
 
+    async def _tell_standing(self, scope: Scope, send: Send) -> None:
+        try:
+            await _answer(send, 200, {"site": self._admitted(scope)})
+        except _NotPassedError as reason:
+            await _answer(send, reason.status, reason.document())
+
+    def _admitted(self, scope: Scope) -> str:
+        """Whose call this is; a refusal when it is nobody's."""
+        try:
+            standing = self._judge([(name.lower(), value) for name, value in scope["headers"]])
+        except FedriskError as error:
+            logger.error("nobody can be let in: %s", error.message)
+            raise _NotPassedError(503, "the coordinator cannot read its list of sites") from None
+        if standing.reason:
+            self._refusals.note(standing)
+            if scope["path"] == ACTIVATE:
+                raise _NotActivatedError(standing.reason)
+            raise _NotPassedError(401, standing.reason)
+        scope.get(MEMBER, lambda: None)()
+        return standing.site
+
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            site = self._admitted(scope)
+            if self._calls[site] >= self._largest_number_a_site:
+                raise _NotPassedError(503, "too many calls of this site at one time")
+        except _NotPassedError as reason:
+            await _answer(send, reason.status, reason.document(), (b"connection", b"close"))
+            return
+        self._calls[site] += 1
+        try:
+            await self._pass_known(scope, receive, send)
+        finally:
+            self._calls[site] -= 1
+
+    async def _pass_known(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = _Call(receive)
         try:
             async with asyncio.timeout(self._call_seconds):
@@ -142,7 +250,7 @@ class Gateway:
                     await response.aclose()
         except _NotPassedError as reason:
             # What is left of the request is not read.
-            await _answer(send, reason.status, {"detail": str(reason)}, (b"connection", b"close"))
+            await _answer(send, reason.status, reason.document(), (b"connection", b"close"))
         except TimeoutError:
             return  # the server cuts a connection whose answer has no end
         finally:
@@ -222,7 +330,7 @@ async def _relay(response: httpx.Response, send: Send) -> None:
 
 
 async def _answer(
-    send: Send, status: int, document: dict[str, str], *others: tuple[bytes, bytes]
+    send: Send, status: int, document: dict[str, Any], *others: tuple[bytes, bytes]
 ) -> None:
     body = json.dumps(document).encode()
     length = (b"content-length", b"%d" % len(body))
@@ -231,7 +339,9 @@ async def _answer(
     await send({"type": "http.response.body", "body": body})
 
 
-def make_gateway(superlink_port: int, authority: Path, about: dict[str, str]) -> Gateway:
+def make_gateway(
+    superlink_port: int, authority: Path, about: dict[str, str], judge: Judge
+) -> Gateway:
     """Make the application before SuperLink on this machine.
 
     Parameters
@@ -242,6 +352,8 @@ def make_gateway(superlink_port: int, authority: Path, about: dict[str, str]) ->
         Certificate that SuperLink's own is checked by.
     about : dict
         What ``GET /health`` answers.
+    judge : callable
+        Tells whose call this is.
     """
     client = httpx.AsyncClient(
         base_url=f"https://127.0.0.1:{superlink_port}",
@@ -250,4 +362,4 @@ def make_gateway(superlink_port: int, authority: Path, about: dict[str, str]) ->
         limits=httpx.Limits(max_connections=LARGEST_NUMBER),
         trust_env=False,
     )
-    return Gateway(client, about)
+    return Gateway(client, about, judge)

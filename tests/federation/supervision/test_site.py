@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import threading
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from flwr.supernode.nodestate import NodeStateFactory
 from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 from fedrisk.federation.provisioning.site import SiteFolder
 from fedrisk.federation.supervision import site as supervision_site
+from fedrisk.federation.supervision.run import Supervised
 from fedrisk.federation.supervision.site import Site
 from fedrisk.federation.supervision.supervisor import Backoff, Supervisor
 
@@ -56,8 +58,9 @@ class Watched(Site):
         super().__init__(folder, dict(os.environ), False, self.note)
         self.logs.mkdir(parents=True)
 
-    def look(self, superlink: str, authorities: Path, clock: Any) -> str:
+    def look(self, superlink: str, authorities: Path, clock: Any, key: Path) -> str:
         assert (superlink, authorities.name) == ("127.0.0.1:9", "ca.crt")
+        assert key == self.site.key, "the coordinator says whether it lets its owner in"
         assert clock().tzinfo is UTC
         self.looks += 1
         return self.found
@@ -160,6 +163,42 @@ def test_a_fault_of_the_way_explains_a_refusal(site: Watched) -> None:
     site.found = "this machine's clock is 3600 s ahead of the coordinator's"
     site.ends("Invalid SuperNode authentication")
     assert site.fault == site.found
+
+
+def test_a_site_is_not_ready_while_anything_stands_in_between(
+    site: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SuperNode that was connected counts as running though its coordinator is away."""
+    site.on_ready("supernode")
+    monkeypatch.setattr(Supervised, "ready", lambda _: True)
+    assert site.ready()
+    site.found = "127.0.0.1:9 cannot be reached: Connection refused"
+    site.check_way()
+    assert not site.ready()
+    assert site._look_at < time.monotonic() + supervision_site.FAULT_SECONDS + 1, "soon again"
+    site.found = ""
+    site.check_way()
+    assert site.ready()
+
+
+def test_a_refusal_that_is_looked_into_while_the_site_is_let_in_does_not_stay(
+    folder: SiteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, release = Watched(folder, monkeypatch), threading.Event()
+
+    def slow(*_: object) -> str:
+        release.wait(20)
+        return ""
+
+    monkeypatch.setattr(supervision_site, "fault", slow)
+    site.start()
+    site.writes(REFUSAL)
+    site.on_exit("supernode")
+    site.on_ready("supernode")
+    release.set()
+    for thread in site._beside:
+        thread.join(20)
+    assert site.fault == ""
 
 
 @pytest.mark.parametrize("length", [0, 3_000_000])

@@ -13,14 +13,20 @@ from pathlib import Path
 
 from fedrisk.errors import FederationError
 from fedrisk.federation.compatibility import check_version
+from fedrisk.federation.provisioning.signatures import signed_headers
 
-#: Flower refuses a node that signs a time later than its own by 5 s, or earlier by 305 s; the
-#: header `Date` tells whole seconds.
+#: Flower refuses a node that signs a time later than its own by 5 s, or earlier by 305 s.
+FLOWERS_LEAD, FLOWERS_LAG = timedelta(seconds=5), timedelta(seconds=305)
+#: What is told as a fault by the header `Date`, which tells whole seconds.
 LARGEST_LEAD, LARGEST_LAG = timedelta(seconds=4), timedelta(seconds=300)
 TIMEOUT = 10.0
+#: What the coordinator's door tells whoever signs: which site it is, or why it is refused.
+STANDING = "/site"
 
 
-def fault(superlink: str, authorities: Path, now: Callable[[], datetime]) -> str:
+def fault(
+    superlink: str, authorities: Path, now: Callable[[], datetime], key: Path | None = None
+) -> str:
     """What stands between a site and its coordinator; empty when nothing does.
 
     Parameters
@@ -31,6 +37,8 @@ def fault(superlink: str, authorities: Path, now: Callable[[], datetime]) -> str
         Certificates to trust, PEM.
     now : callable
         This machine's clock, UTC.
+    key : Path, optional
+        The site's private key: the coordinator is asked whether it lets its owner in.
     """
     host, _, port = superlink.rpartition(":")
     try:
@@ -51,7 +59,22 @@ def fault(superlink: str, authorities: Path, now: Callable[[], datetime]) -> str
             return _certificate_fault(error)
         except (OSError, http.client.HTTPException) as error:
             return f"{superlink} cannot be reached: {error}"
-        return clock_fault(answer.headers.get("Date"), middle) or release_fault(answer.read())
+        found = clock_fault(answer.headers.get("Date"), middle) or release_fault(answer.read())
+        return found or ("" if key is None else _standing_fault(connection, key, now()))
+
+
+def _standing_fault(connection: http.client.HTTPSConnection, key: Path, now: datetime) -> str:
+    """Why the coordinator does not let the owner of a key in; empty when it does, or is silent."""
+    try:
+        connection.request("GET", STANDING, headers=signed_headers(key, now))
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+    except FederationError as error:
+        return error.message
+    except (OSError, http.client.HTTPException, ValueError):
+        return ""  # it answered a moment ago, and will be asked again
+    refused = answer.status == http.client.UNAUTHORIZED and isinstance(told, dict)
+    return str(told.get("detail", "")) if refused else ""
 
 
 def release_fault(answer: bytes) -> str:
@@ -114,10 +137,19 @@ def clock_fault(shown: str | None, now: datetime) -> str:
         return ""
     if -LARGEST_LAG <= difference <= LARGEST_LEAD:
         return ""
-    way = "ahead of" if difference > timedelta(0) else "behind"
-    seconds = abs(difference.total_seconds())
-    lead, lag = LARGEST_LEAD.total_seconds(), LARGEST_LAG.total_seconds()
+    return skew_fault(difference)
+
+
+def skew_fault(lead: timedelta) -> str:
+    """What is told of a site's clock that is so far ahead, or behind where it is negative.
+
+    >>> skew_fault(timedelta(hours=-1))[:60]
+    "this site's clock is 3600 s behind the coordinator's; a site"
+    """
+    way = "ahead of" if lead > timedelta(0) else "behind"
+    seconds = abs(lead.total_seconds())
+    most, least = LARGEST_LEAD.total_seconds(), LARGEST_LAG.total_seconds()
     return (
-        f"this machine's clock is {seconds:.0f} s {way} the coordinator's; a site may be "
-        f"{lead:.0f} s ahead or {lag:.0f} s behind: synchronise the clocks (NTP)"
+        f"this site's clock is {seconds:.0f} s {way} the coordinator's; a site may be "
+        f"{most:.0f} s ahead or {least:.0f} s behind: synchronise the clocks (NTP)"
     )

@@ -41,8 +41,9 @@ _NOT_ACCEPTED = (
     "the coordinator does not accept this site's key: it is not approved yet, was removed, or "
     "another site runs with the same key; if the coordinator was restarted, this passes in a minute"
 )
-#: Seconds between two looks at the way to the coordinator.
-LOOK_SECONDS = 60.0
+#: Seconds between two looks at the way to the coordinator, and between them while it is not free:
+#: what has passed is to be seen as soon as probes ask for it.
+LOOK_SECONDS, FAULT_SECONDS = 60.0, 10.0
 
 
 class Site(Supervised):
@@ -61,6 +62,7 @@ class Site(Supervised):
         super().__init__(site.folder, base, resident, log)
         self.site = site
         self.fault = ""
+        self._connected = False
         self._tries_next = False
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._diagnosis: threading.Thread | None = None
@@ -97,11 +99,18 @@ class Site(Supervised):
         settings = self.site.settings
         return {"site": settings.site, "superlink": settings.superlink, "fault": self.fault}
 
+    def ready(self) -> bool:
+        """Whether everything does its work, and nothing stands between site and coordinator.
+
+        A SuperNode that has been connected waits for a coordinator that is away without a word.
+        """
+        return super().ready() and not self.fault
+
     def on_ready(self, name: str) -> None:
         """Forget what stood in between; the key by which the site came in is the one in use."""
         if name != "supernode":
             return
-        self.fault = ""
+        self.fault, self._connected = "", True
         if self._tries_next and self.site.take_next_key():
             self.log("key changed", site=self.site.settings.site)
         self._tries_next = False
@@ -110,7 +119,7 @@ class Site(Supervised):
         """Find out why, beside the restart; try the other key where there are two."""
         if name != "supernode":
             return
-        said = self.last_words("supernode")
+        said, self._connected = self.last_words("supernode"), False
         refused = any(sign in said for sign in REFUSED)
         if refused:
             self._tries_next = not self._tries_next
@@ -151,9 +160,12 @@ class Site(Supervised):
 
     def _diagnose(self, refused: bool) -> None:
         superlink = self.site.settings.superlink
-        found = fault(superlink, self.site.authorities, lambda: datetime.now(UTC))
-        # A refusal stands until the SuperNode is connected.
-        refused = refused or self.fault == _NOT_ACCEPTED
+        clock = lambda: datetime.now(UTC)  # noqa: E731
+        found = fault(superlink, self.site.authorities, clock, self.site.key)
+        # A refusal stands until the SuperNode is connected, be that while this looks.
+        refused = (refused or self.fault == _NOT_ACCEPTED) and not self._connected
         former, self.fault = self.fault, found or (_NOT_ACCEPTED if refused else "")
+        if self.fault:
+            self._look_at = time.monotonic() + FAULT_SECONDS
         if self.fault and self.fault != former:
             self.log("not connected", level="error", reason=self.fault)
