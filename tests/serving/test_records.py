@@ -57,6 +57,22 @@ def test_marks_within_a_value_are_signs_like_others(text: str, begin: bytes) -> 
     assert [next(csv.reader(io.StringIO(text, newline=""))) for text in texts] == expected
 
 
+@given(
+    st.binary(max_size=80) | st.text(alphabet='a,"\n\r\ufeff', max_size=60).map(str.encode),
+    st.integers(1, 20),
+)
+def test_any_bytes_are_cut_alike_however_many_are_read_at_a_time(data: bytes, chunk: int) -> None:
+    try:
+        whole = pieces(data, len(data) + 1)
+    except DataError:
+        with pytest.raises(DataError):
+            pieces(data, chunk)
+        return
+    header, records, rest = pieces(data, chunk)
+    assert (header, records, rest) == whole
+    assert data.endswith(header + b"".join(records) + rest)
+
+
 def test_sites_and_scoring_read_the_same_records(tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     lines = [b"size,note", b'6" x 4",a', b'"6""",b"', b'"4"",\n",c', b'2"" 3,"d"']
