@@ -23,7 +23,8 @@
     ├── OverloadedError               13   503   a server that has too much to do
     └── AccessError                   12   403   a caller that may not do this
         ├── CredentialsError          12   401   a caller without a valid key or token
-        └── RateLimitError            12   429   a caller that asks more than its key allows
+        ├── RateLimitError            12   429   a caller that asks more than its key allows
+        └── IssuerError               12   503   tokens whose issuer's keys are unknown
 
 A command that ends by an error prints ``message`` and ``hint`` on standard error, without a stack
 trace, and exits with ``exit_code``. The API answers with ``http_status`` and the same text.
@@ -221,10 +222,23 @@ class OverloadedError(FedriskError):
 
 
 class AccessError(FedriskError):
-    """A caller that is known and may not do this."""
+    """A caller that is known and may not do this.
+
+    Parameters
+    ----------
+    message : str
+    hint : str
+    challenge : str
+        What the caller is told beside ``WWW-Authenticate: Bearer`` (RFC 6750, 3), such as
+        ``error="invalid_token"``.
+    """
 
     exit_code = 12
     http_status = 403
+
+    def __init__(self, message: str, hint: str = "", challenge: str = "") -> None:
+        super().__init__(message, hint)
+        self.challenge = challenge
 
 
 class CredentialsError(AccessError):
@@ -249,3 +263,9 @@ class RateLimitError(AccessError):
     def __init__(self, message: str, seconds: float = 1.0, hint: str = "") -> None:
         super().__init__(message, hint)
         self.seconds = seconds
+
+
+class IssuerError(AccessError):
+    """Tokens cannot be judged, because the keys of their issuer are not known."""
+
+    http_status = 503

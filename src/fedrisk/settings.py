@@ -63,6 +63,24 @@ class Settings(BaseSettings):
     shadow: bool = Field(
         default=False, description="Let the challenger score what the champion answered."
     )
+    oidc_issuer: str = Field(
+        default="",
+        description="OpenID Connect issuer whose bearer tokens are taken; empty for none.",
+    )
+    oidc_audience: str = Field(default="", description="What tokens name this API by.")
+    oidc_jwks: Path | None = Field(
+        default=None, description="File of the issuer's keys; without it the issuer is asked."
+    )
+    oidc_scopes: str = Field(
+        default="", description="WORD=SCOPE ...: what a token's words open, if not their own names."
+    )
+    oidc_rate: float = Field(
+        default=0.0, ge=0, description="Requests a second of one subject; 0 for no limit."
+    )
+    oidc_burst: int = Field(default=20, ge=1, description="Requests of one subject at once.")
+    oidc_concurrent: int = Field(
+        default=0, ge=0, description="Requests of one subject at the same time; 0 for no limit."
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."
     )

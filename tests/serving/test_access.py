@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def secrets(tmp_path: Path) -> dict[str, str]:
     made = {
         "predict": make_key("one", ["predict"], NOW),
         "batch": make_key("two", ["batch"], NOW),
+        "metrics": make_key("four", ["metrics"], NOW),
+        "admin": make_key("five", ["admin"], NOW),
         "slow": make_key("three", ["predict"], NOW, per_second=0.01, burst=2),
     }
     write_keys(tmp_path / "keys.json", KeyRing({key.id: key for key, _ in made.values()}))
@@ -68,9 +71,78 @@ def test_too_much_is_429_with_the_seconds_to_wait(client: TestClient, secrets) -
 def test_a_wrong_secret_is_in_no_answer(client: TestClient) -> None:
     answer = client.post("/predict", json=ROW, headers=bearer("frk_aaaa_verysecret"))
     assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     assert "verysecret" not in answer.text
 
 
-def test_probes_and_figures_answer_everybody(client: TestClient) -> None:
-    for path in ("/health", "/ready", "/metrics"):
+def test_probes_answer_everybody(client: TestClient) -> None:
+    for path in ("/health", "/ready"):
         assert client.get(path).status_code == 200
+
+
+def test_figures_are_for_keys_that_are_for_figures(client: TestClient, secrets) -> None:
+    assert client.get("/metrics").status_code == 401
+    refused = client.get("/metrics", headers=bearer(secrets["predict"]))
+    assert refused.status_code == 403
+    assert refused.headers["www-authenticate"] == (
+        'Bearer error="insufficient_scope", scope="metrics"'
+    )
+    answer = client.get("/metrics", headers=bearer(secrets["metrics"]))
+    assert answer.status_code == 200
+    assert "model_info" in answer.text
+
+
+def test_the_model_is_for_whoever_has_a_key(client: TestClient, secrets) -> None:
+    refused = client.get("/model")
+    assert refused.status_code == 401
+    assert "coefficients" not in refused.text
+    for name in ("predict", "batch", "metrics"):
+        assert client.get("/model", headers=bearer(secrets[name])).status_code == 200
+
+
+#: What answers without a key: probes, how to ask, and what a client asks before it can ask.
+OPEN = {
+    "/", "/health", "/ready", "/docs", "/openapi.json", "/docs-static", "/cds-services", "/v2",
+    "/v2/health/live", "/v2/health/ready", "/v2/models/{name}", "/v2/models/{name}/ready",
+    "/v2/models/{name}/versions/{version}", "/v2/models/{name}/versions/{version}/ready",
+}  # fmt: skip
+
+
+def closed_routes(app) -> list[tuple[str, str]]:
+    """Method and path of every route that is not open."""
+    closed = [route for route in app.routes if route.path not in OPEN]
+    return [
+        (method, route.path)
+        for route in closed
+        for method in sorted(getattr(route, "methods", None) or {"GET", "POST"})
+    ]
+
+
+def test_every_route_that_is_not_listed_as_open_asks_for_a_key(client: TestClient) -> None:
+    routes = closed_routes(client.app)
+    assert {"/predict", "/predict/batch", "/metrics", "/model"} <= {path for _, path in routes}
+    for method, path in routes:
+        place = re.sub(r"\{\w+(:\w+)?\}", "x", path)
+        answer = client.request(method, place, content=b"{}")
+        assert (answer.status_code, method, path) == (401, method, path)
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_what_is_listed_as_open_is_there(client: TestClient) -> None:
+    assert {route.path for route in client.app.routes} >= OPEN
+
+
+def test_every_direct_path_is_a_route_too(client: TestClient) -> None:
+    assert set(client.app.direct) <= {path for _, path in closed_routes(client.app)}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/fhir/RiskAssessment", "/cds-services/clinic"])
+def test_single_predictions_are_not_for_other_keys(client: TestClient, secrets, path) -> None:
+    for name in ("batch", "metrics", "admin"):
+        assert client.post(path, json={}, headers=bearer(secrets[name])).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/predict/batch", "/v2/models/clinic/infer"])
+def test_many_predictions_are_not_for_other_keys(client: TestClient, secrets, path) -> None:
+    for name in ("predict", "metrics", "admin"):
+        assert client.post(path, json={}, headers=bearer(secrets[name])).status_code == 403

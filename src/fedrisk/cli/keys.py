@@ -33,7 +33,7 @@ def keys() -> None:
     "scopes",
     multiple=True,
     required=True,
-    type=click.Choice(["predict", "batch", "admin"]),
+    type=click.Choice(["predict", "batch", "admin", "metrics"]),
     help="What the key is for; may be given again.",
 )
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="It ends after so many.")

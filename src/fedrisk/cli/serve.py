@@ -77,11 +77,14 @@ def serve(
     # The port comes first: nothing heavy is loaded to find it taken.
     if handle is None:
         number = settings.port if port is None else port
-        opened = listen(host or settings.host, number, keys=place.keys.exists())
+        opened = listen(
+            host or settings.host, number, keys=place.keys.exists() or bool(settings.oidc_issuer)
+        )
     else:
         opened = socket.socket(fileno=handle)
     with opened:
         place = place.existing() if registry is None else place.prepare()
+        _check_tokens(settings)
         if workers > 1:
             _serve_together(place, opened, workers, models, as_json)
         _serve(place, opened, settings, models, until_input_closes, as_json)
@@ -110,6 +113,14 @@ class ModelSource:
         from fedrisk.serving.following import following
 
         return following(home, self.registry, self.follow, lambda line: click.echo(line, err=True))
+
+
+def _check_tokens(settings: Settings) -> None:
+    """Find settings of tokens that do not fit together before any worker starts."""
+    if settings.oidc_issuer or settings.oidc_audience or settings.oidc_jwks:
+        from fedrisk.serving.access.configured import make_tokens
+
+        make_tokens(settings)
 
 
 def _check_version(version: str, follow: float | None) -> None:

@@ -21,7 +21,7 @@ from fedrisk.errors import FedriskError
 from fedrisk.home import Home
 from fedrisk.registry.follower_status import read_status
 from fedrisk.serving import describe, openapi
-from fedrisk.serving.access import Guard, Guarded
+from fedrisk.serving.access import ANY, Guard, Guarded, guard_routes
 from fedrisk.serving.capture import Capture
 from fedrisk.serving.challenger import Challenger, Trial, TrialMetrics, TrialRules
 from fedrisk.serving.champion import Champion, Clock, now
@@ -39,6 +39,9 @@ from fedrisk.serving.transport import Envelope, error_document
 _log = logging.getLogger("fedrisk.serving")
 #: Seconds between two looks at the cache.
 WATCH_SECONDS = 1.0
+#: Behind the guard beside predictions: the model, by which anybody could score without a key, and
+#: figures, which tell the level of whoever was scored between two looks at them.
+GUARDED = {"/model": ANY, "/metrics": "metrics"}
 NO_LIMITS = Limits()
 _READABLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -158,6 +161,8 @@ def create_app(
     add_inference_protocol(app, scoring(INFER), guard, lifecycle)
     add_fhir(app, scoring(FHIR), scoring(CDS), read_mapping(home.fhir), guard, lifecycle)
     add_documentation(app)
+    if guard is not None:
+        guard_routes(app.routes, guard, GUARDED)
     return app
 
 
@@ -180,7 +185,8 @@ def _lifespan(
             journal.start()
         await asyncio.to_thread(champion.refresh)
         work = [champion.watch(seconds), lifecycle.watch(monotonic)]
-        work += [watch_keys(guard, seconds)] if guard is not None else []
+        if guard is not None:
+            work += [watch_keys(guard, seconds), guard.watch_issuer(seconds)]
         work += [capture.run(seconds)] if capture is not None else []
         if trial is not None:
             await asyncio.to_thread(trial.challenger.refresh)

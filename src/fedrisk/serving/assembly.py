@@ -6,14 +6,13 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
-from time import monotonic, time
+from time import time
 
 from fastapi import FastAPI
 
 from fedrisk.home import Home
 from fedrisk.profiles import Window
-from fedrisk.serving.access import Guard
-from fedrisk.serving.access.rates import Rates
+from fedrisk.serving.access.configured import make_guard
 from fedrisk.serving.app import create_app
 from fedrisk.serving.capture import Capture, CaptureRules
 from fedrisk.serving.challenger import TrialRules
@@ -31,7 +30,7 @@ def assemble(
     """The application over a home, and what tells it that its process is to end.
 
     ``pinned`` is a version to serve instead of the champion. Callers need keys as soon as the home
-    has a file of them.
+    has a file of them, or tokens as soon as an issuer is named.
 
     Raises
     ------
@@ -41,9 +40,7 @@ def assemble(
         When the audit journal cannot be written.
     """
     lifecycle = Lifecycle()
-    guard = None
-    if home.keys.exists():
-        guard = Guard(home.keys, Rates(home.serving / "rates", monotonic), now)
+    guard = make_guard(home, settings)
     capture = make_capture(home, settings) if settings.capture else None
     app = create_app(
         home,

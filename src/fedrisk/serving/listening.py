@@ -23,7 +23,8 @@ def check_loopback(host: str) -> None:
     if not is_loopback(host):
         raise UsageError(
             f"{host} is not a loopback address, and nobody needs a key here",
-            hint="make a key (`fedrisk keys add NAME --scope predict`), or serve on 127.0.0.1",
+            hint="make a key (`fedrisk keys add NAME --scope predict`), name an issuer of tokens"
+            " (FEDRISK_OIDC_ISSUER), or serve on 127.0.0.1",
         )
 
 
@@ -49,7 +50,7 @@ def listen(host: str, port: int, *, keys: bool = False) -> socket.socket:
     host : str
     port : int
     keys : bool
-        Whether callers need keys; without, other machines must not reach the address.
+        Whether callers need keys or tokens; without, other machines must not reach the address.
 
     Raises
     ------

@@ -15,9 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedrisk.errors import (
-    CredentialsError,
+    AccessError,
     DataError,
     FedriskError,
+    IssuerError,
     OverloadedError,
     RateLimitError,
 )
@@ -139,12 +140,12 @@ def answer_to(error: Exception, identifier: str) -> tuple[int, dict[str, Any]]:
 
 def error_headers(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
     """What HTTP wants beside some errors: how to prove oneself, when to come again."""
-    if isinstance(error, CredentialsError):
-        return ((b"www-authenticate", b"Bearer"),)
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | IssuerError):
         return ((b"retry-after", b"1"),)
     if isinstance(error, RateLimitError):
         return ((b"retry-after", b"%d" % max(1, math.ceil(error.seconds))),)
+    if isinstance(error, AccessError):
+        return ((b"www-authenticate", f"Bearer {error.challenge}".strip().encode("latin-1")),)
     if isinstance(error, HTTPException):
         given = dict(error.headers or {}).items()
         return tuple((key.encode("latin-1"), value.encode("latin-1")) for key, value in given)

@@ -1,5 +1,5 @@
 """Who may ask what: API keys, bearer tokens, and how much each may ask."""
 
-from fedrisk.serving.access.guard import Guard, Guarded, Principal
+from fedrisk.serving.access.guard import ANY, Guard, Guarded, Principal, guard_routes
 
-__all__ = ["Guard", "Guarded", "Principal"]
+__all__ = ["ANY", "Guard", "Guarded", "Principal", "guard_routes"]

@@ -2,133 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fedrisk.errors import AccessError, CredentialsError, RateLimitError
-from fedrisk.serving.access.keys import Key, KeyRing, read_keys
+from fedrisk.errors import AccessError, CredentialsError, IssuerError
+from fedrisk.serving.access.jwks import UnknownSignerError
+from fedrisk.serving.access.keys import PREFIX, Key, KeyRing, read_keys
 from fedrisk.serving.access.rates import Rates
+from fedrisk.serving.access.running import Running
+from fedrisk.serving.access.tokens import Tokens
 
 #: Credentials that were checked are remembered, so that a request costs one look-up.
 REMEMBERED = 4096
+#: The scope of what every caller with a valid key or token may ask.
+ANY = ""
+_OURS = f"{PREFIX}_"
 
 
 @dataclass(slots=True)
 class Principal:
-    """Who asks.
+    """Who asks; as a context, their request, which `leave` ends.
 
     Attributes
     ----------
     key : Key
-    running : int
-        Requests of this key that are being answered in this process.
+        Theirs, or what their token comes to.
+    until : datetime or None
+        From when on they are nobody again.
     """
 
     key: Key
-    running: int = 0
+    until: datetime | None = field(default=None, kw_only=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """End the request."""
+
+
+@dataclass(slots=True)
+class CountedRequest(Principal):
+    """One request of a caller who may have so many at the same time."""
+
+    running: Running
+    place: int
+
+    def leave(self) -> None:
+        """End the request: another may come."""
+        self.running.leave(self.place)
 
 
 class Guard:
-    """Checks callers against the keys of a home.
+    """Checks callers against the keys of a home, and tokens against their issuer's.
 
     Parameters
     ----------
     path : Path
         The file of keys; changes of it are taken up by `refresh`.
     rates : Rates or None
-        None where nothing is limited.
+        None where rates are not limited.
     clock : callable
         The time, with its zone.
+    running : Running or None
+        None where requests at the same time are not limited.
+    tokens : Tokens or None
+        None where tokens are not taken.
     """
 
-    def __init__(self, path: Path, rates: Rates | None, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rates: Rates | None,
+        clock: Callable[[], datetime],
+        *,
+        running: Running | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
         self._path = path
         self._rates = rates
         self._clock = clock
+        self._running = running
+        self._tokens = tokens
         self._stamp: tuple[int, int] | None = None
+        self._signers: tuple[int, bool] | None = None
         self._ring = KeyRing()
         self._remembered: dict[bytes, Principal] = {}
-        self._principals: dict[str, Principal] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up the file's keys where it has changed; expired ones are forgotten.
+        """Take up the keys of file and issuer where they have changed.
 
         Raises
         ------
         HomeError
             When the file is damaged; the keys stay as they were.
         """
+        if self._tokens is not None:
+            signers = (self._tokens.keys.generation, self._tokens.keys.usable)
+            if signers != self._signers:
+                self._signers = signers
+                self._remembered.clear()
         stamp = _stamp(self._path)
         if stamp != self._stamp:
             self._ring = read_keys(self._path)
             self._stamp = stamp
             self._remembered.clear()
-            self._principals = {k: self._renewed(key) for k, key in self._ring.keys.items()}
-        now = self._clock()
-        for header, principal in list(self._remembered.items()):
-            if not principal.key.valid_at(now):
-                del self._remembered[header]
 
-    def _renewed(self, key: Key) -> Principal:
-        """The same principal, which running requests hold, with the key as it is now."""
-        principal = self._principals.get(key.id) or Principal(key)
-        principal.key = key
-        return principal
+    async def watch_issuer(self, seconds: float) -> None:
+        """Keep the issuer's keys fresh for ever, where there is one."""
+        if self._tokens is not None:
+            await self._tokens.keys.watch(seconds)
 
     def admit(self, authorization: bytes | None, scope: str) -> Principal:
-        """Who asks, if they may.
+        """Who asks, if they may; whoever calls this calls `Principal.leave` at the request's end.
 
         Parameters
         ----------
         authorization : bytes or None
             The header of that name, ``Bearer SECRET``.
         scope : str
-            What the caller wants to do.
+            What the caller wants to do; `ANY` for what every known caller may.
 
         Raises
         ------
         CredentialsError
-            Without a valid key.
+            Without a valid key or token.
         AccessError
-            When the key is not for this.
+            When it is not for this.
         RateLimitError
             When it asks too much.
+        IssuerError
+            While tokens cannot be judged.
         """
         principal = self._remembered.get(authorization or b"")
-        if principal is None:
+        if principal is None or (principal.until is not None and self._clock() >= principal.until):
             principal = self._identify(authorization)
         key = principal.key
-        if scope not in key.scopes:
+        if scope and scope not in key.scopes:
             raise AccessError(
                 f"API key {key.id} is not for {scope!r}",
-                hint=f"it is for {', '.join(key.scopes)}",
+                f"it is for {', '.join(key.scopes) or 'nothing here'}",
+                f'error="insufficient_scope", scope="{scope}"',
             )
-        if key.concurrent and principal.running >= key.concurrent:
-            raise RateLimitError(
-                f"API key {key.id} may have {key.concurrent} requests at the same time"
-            )
-        if self._rates is not None:
-            self._rates.take(key)
+        if key.concurrent and self._running is not None:
+            principal = CountedRequest(key, self._running, self._running.enter(key))
+        if self._rates is not None and key.per_second:
+            try:
+                self._rates.take(key)
+            except BaseException:
+                principal.leave()
+                raise
         return principal
+
+    async def admit_renewed(self, authorization: bytes | None, scope: str) -> Principal:
+        """As `admit`, after a look at the issuer's keys, where one is due."""
+        if self._tokens is not None:
+            await self._tokens.keys.renew(unknown=True)
+        return self.admit(authorization, scope)
 
     def _identify(self, authorization: bytes | None) -> Principal:
         if authorization is None:
             raise CredentialsError(
                 "an API key is needed", hint="send the header `Authorization: Bearer KEY`"
             )
-        kind, _, secret = authorization.partition(b" ")
+        kind, _, rest = authorization.partition(b" ")
         if kind.lower() != b"bearer":
             raise CredentialsError("the Authorization header is not `Bearer KEY`")
-        key = self._ring.find(secret.strip().decode("latin-1"), self._clock())
-        principal = self._principals[key.id]
+        secret = rest.strip().decode("latin-1")
+        if self._tokens is None or secret.startswith(_OURS):
+            key = self._ring.find(secret, self._clock())
+        else:
+            key = self._tokens.identify(secret)
         if len(self._remembered) >= REMEMBERED:
             self._remembered.clear()
-        self._remembered[authorization] = principal
+        principal = self._remembered[authorization] = Principal(key, until=key.end)
         return principal
 
 
@@ -140,7 +197,7 @@ class Guarded:
     app : ASGI application
     guard : Guard
     scope : str
-        What asking it means, one of `keys.SCOPES`.
+        What asking it means, one of `keys.SCOPES`, or `ANY`.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard, scope: str) -> None:
@@ -155,13 +212,22 @@ class Guarded:
             if name == b"authorization":
                 header = value
                 break
-        principal = self._guard.admit(header, self._scope)
+        try:
+            principal = self._guard.admit(header, self._scope)
+        except (UnknownSignerError, IssuerError):
+            principal = await self._guard.admit_renewed(header, self._scope)
         scope["key_id"] = principal.key.id
-        principal.running += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            principal.running -= 1
+            principal.leave()
+
+
+def guard_routes(routes: list[BaseRoute], guard: Guard, scopes: Mapping[str, str]) -> None:
+    """Put routes that are there already behind the guard, by their paths."""
+    for route in routes:
+        if isinstance(route, Route) and route.path in scopes:
+            route.app = Guarded(route.app, guard, scopes[route.path])
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -20,8 +20,9 @@ from typing import Any
 from fedrisk.errors import CredentialsError, HomeError, UsageError
 
 FORMAT = 1
-#: What a key may be allowed: single predictions, batches and jobs, or to see and steer the service.
-SCOPES = ("predict", "batch", "admin")
+#: What a key may be for: single predictions; batches and jobs; what changes the service; figures.
+SCOPES = ("predict", "batch", "admin", "metrics")
+INVALID = 'error="invalid_token"'
 PREFIX = "frk"
 
 
@@ -59,9 +60,15 @@ class Key:
     burst: int = 20
     concurrent: int = 0
 
+    @property
+    def end(self) -> datetime | None:
+        """From when on it is refused; None for never."""
+        return datetime.fromisoformat(self.expires) if self.expires else None
+
     def valid_at(self, now: datetime) -> bool:
         """Whether it has not expired."""
-        return not self.expires or now < datetime.fromisoformat(self.expires)
+        end = self.end
+        return end is None or now < end
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +89,12 @@ class KeyRing:
         key = self.keys.get(parts[1]) if len(parts) == 3 and parts[0] == PREFIX else None
         given = hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
         if key is None or not hmac.compare_digest(given, key.hash):
-            raise CredentialsError("the API key is not valid", hint="`fedrisk keys add` makes one")
+            raise CredentialsError(
+                "the API key is not valid", "`fedrisk keys add` makes one", INVALID
+            )
         if not key.valid_at(now):
             raise CredentialsError(
-                f"API key {key.id} expired", hint="`fedrisk keys add` makes another"
+                f"API key {key.id} expired", "`fedrisk keys add` makes another", INVALID
             )
         return key
 
