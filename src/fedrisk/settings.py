@@ -107,6 +107,9 @@ class Settings(BaseSettings):
         default=False, description="Answer no prediction whose line cannot be written."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = Field(
+        default="text", description="Log lines of the serving processes: JSON for machines."
+    )
     flower_start: Literal["resident", "stock"] = Field(
         default="resident",
         description="Fork Flower's commands from a resident process, or start each anew.",

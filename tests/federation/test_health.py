@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,7 @@ import pytest
 
 from fedrisk.errors import FederationError, PortInUseError
 from fedrisk.federation import health
-from fedrisk.federation.health import JsonLog, serve_health
+from fedrisk.federation.health import serve_health
 
 
 class Report:
@@ -124,52 +119,3 @@ def test_a_probe_that_went_away_says_nothing(
             gone.sendall(b"GET /ready HTTP/1.1\r\n\r\n")
     assert httpx.get(address + "/health").status_code == 200
     assert capfd.readouterr().err == ""
-
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def test_an_event_is_one_line_of_json() -> None:
-    stream = io.StringIO()
-    log = JsonLog(lambda: NOON, stream)
-    log("exited", service="superlink", code=1)
-    log("late", level="warning", service="a\nb", folder=Path("/x"))
-    first, second = map(json.loads, stream.getvalue().splitlines())
-    assert first == {
-        "time": "2026-03-01T12:00:00.000+00:00",
-        "level": "info",
-        "event": "exited",
-        "service": "superlink",
-        "code": 1,
-    }
-    assert (second["level"], second["service"], second["folder"]) == ("warning", "a\nb", "/x")
-
-
-def test_lines_of_threads_do_not_mix() -> None:
-    stream = io.StringIO()
-    log = JsonLog(lambda: NOON, stream)
-
-    def write(number: int) -> None:
-        for _ in range(200):
-            log("event", number=number, filler="x" * 200)
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len([json.loads(line) for line in stream.getvalue().splitlines()]) == 800
-
-
-def test_a_log_that_nobody_reads_ends_nothing() -> None:
-    closed = io.StringIO()
-    closed.close()
-    JsonLog(lambda: NOON, closed)("started")
-    reader, writer = os.pipe()
-    os.close(reader)
-    gone = io.TextIOWrapper(io.FileIO(writer, "w"), write_through=True)
-    JsonLog(lambda: NOON, gone)("started")
-    with pytest.raises(BrokenPipeError):
-        gone.write("nobody reads this")
-    with suppress(BrokenPipeError):
-        gone.close()

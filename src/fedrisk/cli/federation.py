@@ -206,9 +206,9 @@ def rotate(folder: Path, authority: bool, finish: bool, output: Path | None, as_
 @federation_option
 def start(folder: Path) -> None:
     """Coordinate until SIGTERM or Ctrl-C; events go to standard output, one JSON object a line."""
-    from fedrisk.federation.health import JsonLog
     from fedrisk.federation.supervision.coordinator import Coordinator
     from fedrisk.federation.supervision.run import stop_on_signals
+    from fedrisk.logs import JsonLog
     from fedrisk.settings import process_environment, read_settings
 
     resident = read_settings().flower_start == "resident"

@@ -65,10 +65,14 @@ def follow(
     end_well_on_signals()
     if until_input_closes:
         threading.Thread(target=_end_with_input, daemon=True).start()
+    from fedrisk.logs import announcer, configure_logs
     from fedrisk.registry.follow import Follower
 
+    configure_logs(settings.log_format, settings.log_level)
+    tell = announcer(settings.log_format, lambda line: click.echo(line, err=True))
+
     def say(line: str) -> None:
-        click.echo(f"follower: {line}", err=True)
+        tell(f"follower: {line}")
 
     Follower(place, settings, every, say, lambda: datetime.now(UTC)).run(time.sleep)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,13 +67,15 @@ def serve(
 
     Ends on Ctrl-C or SIGTERM once running requests are answered.
     """
+    from fedrisk.logs import announcer, configure_logs
     from fedrisk.serving.listening import listen
     from fedrisk.settings import read_settings
 
     if version is not None:
         _check_version(version, follow)
-    models = ModelSource(registry, follow, version)
     settings = read_settings()
+    configure_logs(settings.log_format, settings.log_level)
+    models = ModelSource(registry, follow, version, announcer(settings.log_format, _print))
     place = Home(home or settings.home)
     # The port comes first: nothing heavy is loaded to find it taken.
     if handle is None:
@@ -92,11 +95,15 @@ def serve(
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where models come from: a registry's aliases, looked at once or for ever, or one version."""
+    """Where models come from: a registry's aliases, looked at once or for ever, or one version.
+
+    ``say`` is told a line about what happens.
+    """
 
     registry: str | None
     follow: float | None
     version: str | None
+    say: Callable[[str], None]
 
     def fetch(self, home: Home) -> None:
         """Bring into the cache what must be there before anything serves.
@@ -106,13 +113,17 @@ class ModelSource:
         if self.version is not None:
             _pin(home, self.registry, self.version)
         elif self.registry is not None and self.follow is None:
-            _refresh(home, self.registry)
+            _refresh(home, self.registry, self.say)
 
     def following(self, home: Home) -> AbstractContextManager[None]:
         """Follow the registry beside the server, where that is asked for."""
         from fedrisk.serving.following import following
 
-        return following(home, self.registry, self.follow, lambda line: click.echo(line, err=True))
+        return following(home, self.registry, self.follow, self.say)
+
+
+def _print(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _check_tokens(settings: Settings) -> None:
@@ -152,7 +163,7 @@ def _serve(
     def announce() -> None:
         if as_json:
             click.echo(json.dumps({"url": url}))
-        click.echo(f"serving on {url} (documentation at {url}/docs)", err=True)
+        models.say(f"serving on {url} (documentation at {url}/docs)")
 
     app, lifecycle = assemble(home, settings, models.version)
     with models.following(home):
@@ -181,9 +192,9 @@ def _serve_together(
     url = url_of(opened)
     if as_json:
         click.echo(json.dumps({"url": url}))
-    click.echo(f"serving on {url} with {count} workers", err=True)
+    models.say(f"serving on {url} with {count} workers")
     environment = process_environment()
-    together = Workers(home, opened, count, environment, lambda line: click.echo(line, err=True))
+    together = Workers(home, opened, count, environment, models.say)
     if models.version is not None:
         together.options = ("--version", models.version)
     with models.following(home):
@@ -202,17 +213,15 @@ def _pin(home: Home, registry: str | None, version: str) -> None:
         refresh_from(home, registry, version=version)
 
 
-def _refresh(home: Home, registry: str) -> None:
+def _refresh(home: Home, registry: str, say: Callable[[str], None]) -> None:
     """Fetch the champion; where the registry is away, one from before will do."""
     from fedrisk.registry.cache import generation
     from fedrisk.serving.refresh import refresh_from
 
-    click.echo("fetching the champion from the registry", err=True)
+    say("fetching the champion from the registry")
     try:
         refresh_from(home, registry)
     except RegistryError as error:
         if generation(home.champion) is None:
             raise
-        click.secho(
-            f"warning: {error.message}; serving the champion of the cache", fg="yellow", err=True
-        )
+        say(f"warning: {error.message}; serving the champion of the cache")

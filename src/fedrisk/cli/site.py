@@ -164,10 +164,10 @@ def start(folder: Path) -> None:
     """
     import threading
 
-    from fedrisk.federation.health import JsonLog
     from fedrisk.federation.provisioning.folders import hold_folder
     from fedrisk.federation.supervision.run import stop_on_signals
     from fedrisk.federation.supervision.site import Site
+    from fedrisk.logs import JsonLog
     from fedrisk.settings import process_environment, read_settings
     from fedrisk.sites.folder import open_site
 

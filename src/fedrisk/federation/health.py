@@ -1,15 +1,13 @@
-"""Health of a supervised process over HTTP, and its log lines as JSON."""
+"""Health of a supervised process over HTTP."""
 
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, TextIO
+from typing import Any
 
 from fedrisk.errors import FedriskError, PortInUseError
 
@@ -91,28 +89,3 @@ def _answer(path: str, report: Report) -> tuple[int, dict[str, Any]]:
     except (FedriskError, OSError) as error:
         return 503, {"ready": False, "fault": str(error)}
     return 200 if ready else 503, {"ready": ready} | details
-
-
-class JsonLog:
-    """Writes events as JSON, one a line; where nobody reads them any more, they are dropped.
-
-    Parameters
-    ----------
-    clock : callable
-        The time, UTC.
-    stream : text stream
-    """
-
-    def __init__(self, clock: Callable[[], datetime], stream: TextIO = sys.stdout) -> None:
-        self._clock = clock
-        self._stream = stream
-        self._lock = threading.Lock()
-
-    def __call__(self, event: str, *, level: str = "info", **facts: object) -> None:
-        """Write one event."""
-        time = self._clock().isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time, "level": level, "event": event} | facts, default=str)
-        # A full disk or a closed pipe must not end what is supervised.
-        with self._lock, suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
-            self._stream.flush()

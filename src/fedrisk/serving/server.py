@@ -66,6 +66,7 @@ def run_server(
         app,
         http=protocol,
         ws="none",
+        log_config=None,  # whoever starts the process has configured the logs
         timeout_keep_alive=math.ceil(time_limits.idle),
         log_level=log_level,
         access_log=False,

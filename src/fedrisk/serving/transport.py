@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-import traceback
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +21,7 @@ from fedrisk.errors import (
     OverloadedError,
     RateLimitError,
 )
+from fedrisk.logs import origin
 from fedrisk.serving.journal import Journal, concerns
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.request import violation_document
@@ -134,7 +134,8 @@ def answer_to(error: Exception, identifier: str) -> tuple[int, dict[str, Any]]:
     """As `error_document`, and an unforeseen error is logged by kind and place."""
     status, document = error_document(error, identifier)
     if status == 500 and not isinstance(error, FedriskError):
-        _log.error("request %s failed: %s", identifier, _origin(error))
+        told = {"request_id": identifier}
+        _log.error("request %s failed: %s", identifier, origin(error), extra=told)
     return status, document
 
 
@@ -150,14 +151,6 @@ def error_headers(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
         given = dict(error.headers or {}).items()
         return tuple((key.encode("latin-1"), value.encode("latin-1")) for key, value in given)
     return ()
-
-
-def _origin(error: Exception) -> str:
-    """Kind and place of an error, without its text: that might hold somebody's values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} at " + " < ".join(
-        f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-5:])
-    )
 
 
 class Envelope:
