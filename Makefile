@@ -57,6 +57,14 @@ bench-federation: install ## What a round costs, beside stock Flower and NVFLARE
 bench-serving: install ## The API beside a bare echo, a plain handler and MLServer (minutes; needs wrk)
 	$(BIN)/python benchmarks/serving/side_by_side.py --mlserver
 
+.PHONY: swaps
+swaps: install ## A thousand swaps of the model under full load (minutes)
+	$(BIN)/python benchmarks/serving/swaps.py
+
+.PHONY: soak
+soak: install ## Ten minutes of everything at once against the API: memory flat, every answer right
+	$(BIN)/python benchmarks/serving/soak.py
+
 .PHONY: lock
 lock: install ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) --upgrade --output-file requirements.lock

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     oidc_concurrent: int = Field(
         default=0, ge=0, description="Requests of one subject at the same time; 0 for no limit."
     )
+    cache_seconds: float = Field(
+        default=1.0, gt=0, description="How often the server looks for another model or other keys."
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."
     )

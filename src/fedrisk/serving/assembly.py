@@ -44,6 +44,7 @@ def assemble(
     capture = make_capture(home, settings) if settings.capture else None
     app = create_app(
         home,
+        watch_seconds=settings.cache_seconds,
         capture=capture,
         guard=guard,
         lifecycle=lifecycle,

@@ -23,6 +23,7 @@ REASONS = {
     "400": "malformed, or a query that is not understood",
     "401": "without a valid key, where keys are needed",
     "403": "the key is not for this",
+    "408": "the body took too long",
     "413": "too large",
     "415": "a content type that is not taken",
     "422": "values that break the study",
