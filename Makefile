@@ -65,6 +65,10 @@ swaps: install ## A thousand swaps of the model under full load (minutes)
 soak: install ## Ten minutes of everything at once against the API: memory flat, every answer right
 	$(BIN)/python benchmarks/serving/soak.py
 
+.PHONY: proto
+proto: install ## Generate gRPC's messages anew from their .proto
+	@scripts/generate-proto.sh
+
 .PHONY: lock
 lock: install ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) --upgrade --output-file requirements.lock

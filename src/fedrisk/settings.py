@@ -38,6 +38,13 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
+    grpc_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="Port of gRPC; without it gRPC is off."
+    )
+    grpc_certificate: Path | None = Field(
+        default=None, description="Certificate of the gRPC port, in PEM; without it plain text."
+    )
+    grpc_key: Path | None = Field(default=None, description="Its private key, in PEM.")
     database_url: str | None = Field(
         default=None, description="Database of monitoring windows; without it SQLite in the home."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +65,7 @@ def post(client: TestClient, document: object, path: str = INFER, **headers: str
 def test_server_and_health(client: TestClient) -> None:
     server = client.get("/v2").json()
     assert server["name"] == "fedrisk"
-    assert server["extensions"] == []
+    assert server["extensions"] == ["binary_tensor_data"]
     assert server["version"]
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}
@@ -294,3 +295,99 @@ def test_openapi_lists_the_protocols(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v2", "/v2/models/{name}", "/v2/models/{name}/infer"} <= set(paths)
     assert {"/fhir/RiskAssessment", "/cds-services", "/cds-services/{service}"} <= set(paths)
+
+
+def binary(rows: list[dict], **changes: object) -> tuple[dict, bytes]:
+    """A request whose tensors are bytes: the JSON, and what follows it."""
+    document: dict = {"inputs": [], "parameters": {"binary_data_output": True}}
+    behind = b""
+    for each in inputs(rows):
+        values = each.pop("data")
+        if each["datatype"] == "FP64":
+            raw = struct.pack(f"<{len(values)}d", *values)
+        else:
+            texts = [value.encode() for value in values]
+            raw = b"".join(struct.pack("<I", len(text)) + text for text in texts)
+        document["inputs"].append(each | {"parameters": {"binary_data_size": len(raw)}})
+        behind += raw
+    return document | changes, behind
+
+
+def post_binary(client: TestClient, document: dict, behind: bytes, length: object = None):
+    head = json.dumps(document).encode()
+    place = str(len(head) if length is None else length)
+    kind = {"content-type": "application/octet-stream", "inference-header-content-length": place}
+    return client.post(INFER, content=head + behind, headers=kind)
+
+
+OTHER = {"age": 40.0, "pm2.5": None, "marker": 0.0, "sex": None, "ward": "a"}
+
+
+def test_binary_tensors_are_scored_as_json_is(client: TestClient) -> None:
+    plain = post(client, {"inputs": inputs([ROW, OTHER])}).json()
+    answer = post_binary(client, *binary([ROW, OTHER]))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+    length = int(answer.headers["inference-header-content-length"])
+    document, behind = json.loads(answer.content[:length]), answer.content[length:]
+    risks, levels = document["outputs"]
+    size = risks["parameters"]["binary_data_size"]
+    assert list(struct.unpack("<2d", behind[:size])) == plain["outputs"][0]["data"]
+    expected = [text.encode() for text in plain["outputs"][1]["data"]]
+    assert behind[size:] == b"".join(struct.pack("<I", len(text)) + text for text in expected)
+    assert levels["parameters"] == {"binary_data_size": len(behind) - size}
+    assert [set(output) for output in (risks, levels)] == [
+        {"name", "datatype", "shape", "parameters"}
+    ] * 2
+
+
+def test_an_output_says_for_itself_whether_it_is_binary(client: TestClient) -> None:
+    wanted = [{"name": "risk_score", "parameters": {"binary_data": False}}, {"name": "risk_level"}]
+    answer = post_binary(client, *binary([ROW], outputs=wanted))
+    length = int(answer.headers["inference-header-content-length"])
+    risks, levels = json.loads(answer.content[:length])["outputs"]
+    assert "data" in risks
+    assert "data" not in levels
+    none = post_binary(client, *binary([ROW], parameters={}))
+    assert none.headers["content-type"] == "application/json"
+    assert all("data" in output for output in none.json()["outputs"])
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "99999", "9" * 5000, ""])
+def test_a_wrong_length_of_the_json_is_refused(client: TestClient, length: str) -> None:
+    answer = post_binary(client, *binary([ROW]), length=length)
+    assert answer.status_code == 400
+    assert "Inference-Header-Content-Length" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"parameters": {}}, "it needs data, or binary_data_size"),
+        ({"data": [1.0]}, "it needs data, or binary_data_size"),
+        ({"parameters": {"binary_data_size": 7}}, "bytes follow the JSON"),
+        ({"parameters": {"binary_data_size": -8}}, "bytes follow the JSON"),
+        ({"parameters": {"binary_data_size": "8"}}, "binary_data_size"),
+        ({"shape": [2]}, "2 doubles are 16 bytes"),
+        ({"shape": [2**62]}, "at most 50 are taken"),
+        ({"datatype": "BYTES"}, "datatype must be FP64"),
+    ],
+)
+def test_bytes_that_were_not_announced_are_refused(
+    client: TestClient, change: dict, text: str
+) -> None:
+    document, behind = binary([ROW])
+    document["inputs"][0] |= change
+    answer = post_binary(client, document, behind)
+    assert answer.status_code == 400
+    assert text in answer.json()["error"]
+
+
+@CHECKED
+@given(behind=st.binary(max_size=200))
+def test_whatever_follows_the_json_is_the_callers_fault(client: TestClient, behind: bytes) -> None:
+    document, _ = binary([ROW])
+    sizes = [len(behind), 0, 0, 0, 0]
+    for each, size in zip(document["inputs"], sizes[::-1], strict=True):
+        each["parameters"] = {"binary_data_size": size}
+    assert post_binary(client, document, behind).status_code == 400

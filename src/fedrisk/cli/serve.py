@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,14 @@ from fedrisk.settings import Settings
     show_default=True,
     help="Serving processes behind the one port.",
 )
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65_535),
+    default=None,
+    help="Also speak the Open Inference Protocol over gRPC; 0 takes a free port.  [default: off]",
+)
 @click.option("--socket", "handle", type=int, default=None, hidden=True)
+@click.option("--grpc-socket", "grpc_handle", type=int, default=None, hidden=True)
 @click.option("--until-input-closes", is_flag=True, hidden=True)
 @json_option
 def serve(
@@ -56,7 +63,9 @@ def serve(
     host: str | None,
     port: int | None,
     workers: int,
+    grpc_port: int | None,
     handle: int | None,
+    grpc_handle: int | None,
     until_input_closes: bool,
     as_json: bool,
 ) -> None:
@@ -77,20 +86,55 @@ def serve(
     configure_logs(settings.log_format, settings.log_level)
     models = ModelSource(registry, follow, version, announcer(settings.log_format, _print))
     place = Home(home or settings.home)
+    guarded = place.keys.exists() or bool(settings.oidc_issuer)
     # The port comes first: nothing heavy is loaded to find it taken.
     if handle is None:
         number = settings.port if port is None else port
-        opened = listen(
-            host or settings.host, number, keys=place.keys.exists() or bool(settings.oidc_issuer)
-        )
+        opened = listen(host or settings.host, number, keys=guarded)
     else:
         opened = socket.socket(fileno=handle)
-    with opened:
+    grpc_number = settings.grpc_port if grpc_port is None else grpc_port
+    with opened, _held(grpc_handle, host or settings.host, grpc_number, guarded) as held:
         place = place.existing() if registry is None else place.prepare()
         _check_tokens(settings)
+        sockets = Sockets(opened, held)
         if workers > 1:
-            _serve_together(place, opened, workers, models, as_json)
-        _serve(place, opened, settings, models, until_input_closes, as_json)
+            _serve_together(place, sockets, workers, models, as_json)
+        _serve(place, sockets, settings, models, until_input_closes, as_json)
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """Where to listen: for HTTP, and for gRPC where it is on."""
+
+    http: socket.socket
+    grpc: socket.socket | None
+
+    def announcement(self) -> dict[str, str]:
+        """What ``--json`` prints."""
+        from fedrisk.serving.listening import url_of
+
+        told = {"url": url_of(self.http)}
+        if self.grpc is not None:
+            told["grpc"] = url_of(self.grpc).removeprefix("http://")
+        return told
+
+    def __str__(self) -> str:
+        told = self.announcement()
+        return told["url"] + (f", gRPC on {told['grpc']}" if "grpc" in told else "")
+
+
+def _held(
+    handle: int | None, host: str, port: int | None, guarded: bool
+) -> AbstractContextManager[socket.socket | None]:
+    """The port of gRPC: the parent's, or one of this process's own, or none."""
+    if handle is not None:
+        return socket.socket(fileno=handle)
+    if port is None:
+        return nullcontext()
+    from fedrisk.serving.grpc.ports import hold
+
+    return hold(host, port, keys=guarded)
 
 
 @dataclass(frozen=True)
@@ -143,60 +187,61 @@ def _check_version(version: str, follow: float | None) -> None:
 
 def _serve(
     home: Home,
-    opened: socket.socket,
+    sockets: Sockets,
     settings: Settings,
     models: ModelSource,
     until_input_closes: bool,
     as_json: bool,
 ) -> None:
-    from fedrisk.serving.listening import url_of
     from fedrisk.serving.signals import end_well_on_signals
 
     end_well_on_signals()
     models.fetch(home)
 
-    from fedrisk.serving.assembly import assemble, time_limits
+    from fedrisk.serving.assembly import assemble, serve_grpc, time_limits
     from fedrisk.serving.server import run_server
 
-    url = url_of(opened)
-
     def announce() -> None:
+        told = sockets.announcement()
         if as_json:
-            click.echo(json.dumps({"url": url}))
-        models.say(f"serving on {url} (documentation at {url}/docs)")
+            click.echo(json.dumps(told))
+        models.say(f"serving on {sockets} (documentation at {told['url']}/docs)")
 
     app, lifecycle = assemble(home, settings, models.version)
+    beside = None if sockets.grpc is None else serve_grpc(app, sockets.grpc, settings)
     with models.following(home):
         run_server(
             app,
-            opened,
+            sockets.http,
             settings.log_level,
             announce,
             until_input_closes=until_input_closes,
             lifecycle=lifecycle,
             drain_seconds=settings.drain_seconds,
             time_limits=time_limits(settings),
+            beside=beside,
         )
 
 
 def _serve_together(
-    home: Home, opened: socket.socket, count: int, models: ModelSource, as_json: bool
+    home: Home, sockets: Sockets, count: int, models: ModelSource, as_json: bool
 ) -> None:
     import sys
 
-    from fedrisk.serving.listening import url_of
     from fedrisk.serving.workers import Workers
     from fedrisk.settings import process_environment
 
     models.fetch(home)
-    url = url_of(opened)
     if as_json:
-        click.echo(json.dumps({"url": url}))
-    models.say(f"serving on {url} with {count} workers")
+        click.echo(json.dumps(sockets.announcement()))
+    models.say(f"serving on {sockets} with {count} workers")
     environment = process_environment()
-    together = Workers(home, opened, count, environment, models.say)
+    together = Workers(home, sockets.http, count, environment, models.say)
     if models.version is not None:
         together.options = ("--version", models.version)
+    if sockets.grpc is not None:
+        together.options += ("--grpc-socket", str(sockets.grpc.fileno()))
+        together.held = (sockets.grpc,)
     with models.following(home):
         code = together.run()
     sys.exit(code)

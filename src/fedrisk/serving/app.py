@@ -28,6 +28,7 @@ from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
 from fedrisk.serving.following import FollowerFigures
+from fedrisk.serving.inference import GRPC, Door, Inference
 from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.lifecycle import Lifecycle
@@ -52,10 +53,14 @@ class RiskAPI(FastAPI):
     Attributes
     ----------
     champion : Champion
+    door : Door
+        What another transport needs to answer under the same rules.
     direct : dict of path to ASGI application
         What answers a POST to a path before FastAPI's middleware and routing: they cost several
         times the work of a prediction. The same paths are routes too, for every other method.
     """
+
+    door: Door
 
     def __init__(self, champion: Champion, **settings: Any) -> None:
         super().__init__(**settings)
@@ -90,7 +95,7 @@ def create_app(
     pinned: str | None = None,
     trial_rules: TrialRules | None = None,
     journal: Journal | None = None,
-) -> FastAPI:
+) -> RiskAPI:
     """Build the application over a home's model cache.
 
     Parameters
@@ -156,13 +161,14 @@ def create_app(
     _add_operations(app, home, champion, trial, metrics, lifecycle, capture)
 
     def scoring(endpoint: str) -> PredictBatch:
-        return PredictBatch(champion, metrics, limits, capture, endpoint=endpoint)
+        return PredictBatch(champion, metrics, limits, capture, endpoint, trial)
 
     add_inference_protocol(app, scoring(INFER), guard, lifecycle)
     add_fhir(app, scoring(FHIR), scoring(CDS), read_mapping(home.fhir), guard, lifecycle)
     add_documentation(app)
     if guard is not None:
         guard_routes(app.routes, guard, GUARDED)
+    app.door = Door(Inference(scoring(GRPC)), guard, lifecycle, metrics.failed, journal)
     return app
 
 

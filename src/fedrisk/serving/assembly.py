@@ -8,25 +8,25 @@ from collections.abc import Callable
 from datetime import timedelta
 from time import time
 
-from fastapi import FastAPI
-
+from fedrisk.errors import UsageError
 from fedrisk.home import Home
 from fedrisk.profiles import Window
 from fedrisk.serving.access.configured import make_guard
-from fedrisk.serving.app import create_app
+from fedrisk.serving.app import RiskAPI, create_app
 from fedrisk.serving.capture import Capture, CaptureRules
 from fedrisk.serving.challenger import TrialRules
 from fedrisk.serving.champion import now
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.journal_target import open_target
 from fedrisk.serving.lifecycle import Lifecycle
+from fedrisk.serving.server import Beside
 from fedrisk.serving.time_limits import TimeLimits
 from fedrisk.settings import Settings
 
 
 def assemble(
     home: Home, settings: Settings, pinned: str | None = None
-) -> tuple[FastAPI, Lifecycle]:
+) -> tuple[RiskAPI, Lifecycle]:
     """The application over a home, and what tells it that its process is to end.
 
     ``pinned`` is a version to serve instead of the champion. Callers need keys as soon as the home
@@ -54,6 +54,28 @@ def assemble(
         journal=make_journal(settings),
     )
     return app, lifecycle
+
+
+def serve_grpc(app: RiskAPI, held: socket.socket, settings: Settings) -> Beside:
+    """The gRPC server beside an application.
+
+    Raises
+    ------
+    UsageError
+        When the port or the certificate cannot be used, or the library is not installed.
+    """
+    try:
+        from fedrisk.serving.grpc.server import Certificate, GrpcServer
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"gRPC needs {error.name}, which is not installed", hint="install fedrisk[grpc]"
+        ) from None
+
+    chain, key = settings.grpc_certificate, settings.grpc_key
+    if (chain is None) != (key is None):
+        raise UsageError("FEDRISK_GRPC_CERTIFICATE and FEDRISK_GRPC_KEY belong together")
+    certificate = None if chain is None or key is None else Certificate(chain, key)
+    return GrpcServer(app.door, held, certificate)
 
 
 def trial_rules(settings: Settings) -> TrialRules | None:

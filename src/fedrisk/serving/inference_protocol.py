@@ -1,12 +1,10 @@
 """Open Inference Protocol, version 2, over REST: one tensor a feature in, scores and levels out.
 
-Numbers are ``FP64`` and NaN is missing, categories are ``BYTES`` and the empty text is missing; a
-shape is ``[n]`` or ``[n, 1]``. Binary tensors are an extension of the protocol that is not offered.
+Tensors come in the JSON, or as bytes behind it, as the protocol's binary extension has them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -19,53 +17,77 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from fedrisk import __version__
-from fedrisk.errors import DataError, UsageError, Violation
+from fedrisk.errors import UsageError
 from fedrisk.serving.access import Guard, Guarded
-from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.dialect import Dialect
 from fedrisk.serving.formats import ScoredBatch, is_json
+from fedrisk.serving.inference import PLATFORM, Inference, output_data
 from fedrisk.serving.journal import SCORED
 from fedrisk.serving.lifecycle import Lifecycle
-from fedrisk.serving.predict import PredictBatch
-from fedrisk.serving.request import UNKNOWN_RULE, Row, refusal, shown
-from fedrisk.serving.transport import header, media_type, read_body, respond
-from fedrisk.study import Feature, NumberFeature, Study
-from fedrisk.study.rules import NOT_MISSING
+from fedrisk.serving.predict import PredictBatch, canary_key
+from fedrisk.serving.tensors import OUTPUTS, Tensor, datatype, encode, told, wanted_outputs
+from fedrisk.serving.transport import JSON, header, media_type, read_body, respond
 
 #: What the figures count inference under.
 INFER = "/v2/infer"
-NUMBER, TEXT = "FP64", "BYTES"
-OUTPUTS = {"risk_score": NUMBER, "risk_level": TEXT}
-PLATFORM = "fedrisk_logistic"
-#: Violations that an error's text names; the rest are counted.
-NAMED = 10
+#: Bytes of the JSON, in front of the tensors' bytes.
+HEADER_LENGTH = b"inference-header-content-length"
+OCTETS = b"application/octet-stream"
+EXTENSIONS = ["binary_tensor_data"]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
-class Tensor(_Part):
-    """One input tensor."""
+class InputParameters(_Part):
+    """Of an input; others are taken and not looked at, as the protocol allows."""
+
+    binary_data_size: int | None = None
+
+
+class Input(_Part):
+    """One input tensor, its values in ``data`` or behind the JSON."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any]
+    data: list[Any] | None = None
+    parameters: InputParameters = InputParameters()
+
+
+class OutputParameters(_Part):
+    """Of an output."""
+
+    binary_data: bool | None = None
 
 
 class RequestedOutput(_Part):
     """One output that is wanted."""
 
     name: str
+    parameters: OutputParameters = OutputParameters()
+
+
+class RequestParameters(_Part):
+    """Of a request."""
+
+    binary_data_output: bool = False
 
 
 class InferenceRequest(_Part):
-    """A request; parameters are taken and not looked at, as the protocol allows."""
+    """A request."""
 
     id: str | None = None
-    inputs: list[Tensor]
+    inputs: list[Input]
     outputs: list[RequestedOutput] | None = None
+    parameters: RequestParameters = RequestParameters()
+
+    def binary(self, names: Sequence[str]) -> set[str]:
+        """Names of the outputs that are wanted as bytes."""
+        given = {output.name: output.parameters.binary_data for output in self.outputs or ()}
+        whole = self.parameters.binary_data_output
+        return {n for n in names if (whole if given.get(n) is None else given[n])}
 
 
 def parse_request(body: bytes) -> InferenceRequest:
@@ -86,95 +108,81 @@ def parse_request(body: bytes) -> InferenceRequest:
         raise UsageError(f"{place}: {found['msg']}") from None
 
 
-def datatype(feature: Feature) -> str:
-    """The protocol's name for what a feature holds."""
-    return NUMBER if isinstance(feature, NumberFeature) else TEXT
+def split_body(body: bytes, length: bytes | None) -> tuple[bytes, bytes]:
+    """The JSON of a body, and the bytes behind it.
 
-
-def tensor_values(tensor: Tensor, feature: Feature) -> list[Any]:
-    """A tensor's values as `/predict` takes them, None where missing.
-
-    Raises
-    ------
-    UsageError
-        When datatype, shape and data do not fit together.
-    """
-    wanted = datatype(feature)
-    if tensor.datatype != wanted:
-        raise UsageError(f"tensor {tensor.name!r}: datatype must be {wanted}")
-    if not tensor.shape or len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
-        raise UsageError(f"tensor {tensor.name!r}: shape must be [n] or [n, 1]")
-    data = tensor.data
-    if len(data) != tensor.shape[0]:
-        raise UsageError(f"tensor {tensor.name!r}: shape says {tensor.shape[0]}, data {len(data)}")
-    if tensor.shape[1:] and all(isinstance(each, list) and len(each) == 1 for each in data):
-        data = [each[0] for each in data]
-    if wanted == TEXT:
-        return [None if value == "" else value for value in data]
-    return [None if isinstance(v, float) and math.isnan(v) else v for v in data]
-
-
-def rows_of(tensors: Sequence[Tensor], study: Study) -> list[dict[str, Any]]:
-    """Rows from one tensor a feature; they are not checked against the study's bounds yet.
-
-    Raises
-    ------
-    UsageError
-        When tensors do not fit together.
-    DataError
-        When one is no feature, or a feature that must be there has none.
-    """
-    named = {tensor.name: tensor for tensor in tensors}
-    if len(named) < len(tensors):
-        raise UsageError("a tensor comes twice")
-    features = {feature.name: feature for feature in study.features}
-    wrong = [_violation(shown(name), UNKNOWN_RULE) for name in named if name not in features]
-    wrong += [
-        _violation(feature.name, NOT_MISSING)
-        for feature in study.features
-        if feature.missing == "reject" and feature.name not in named
-    ]
-    if wrong:
-        raise refusal(wrong, len(wrong))
-    columns = {name: tensor_values(tensor, features[name]) for name, tensor in named.items()}
-    if len({len(column) for column in columns.values()}) > 1:
-        raise UsageError("tensors have different numbers of rows")
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _violation(name: Any, rule: str) -> Violation:
-    return Violation("request", None, str(name), None, rule)
-
-
-def wanted_outputs(request: InferenceRequest) -> list[str]:
-    """Names of the outputs that were asked for, all where none were.
+    Parameters
+    ----------
+    body : bytes
+    length : bytes or None
+        The header that says where the JSON ends; without it there is nothing else.
 
     Raises
     ------
     UsageError
     """
-    names = list(dict.fromkeys(output.name for output in request.outputs or ()))
-    for name in names:
-        if name not in OUTPUTS:
-            raise UsageError(f"no output {shown(name)!r}; there are {' and '.join(OUTPUTS)}")
-    return names or list(OUTPUTS)
+    if length is None:
+        return body, b""
+    if not length.isdigit() or len(length) > 19 or int(length) > len(body):
+        raise UsageError("Inference-Header-Content-Length is not the length of the body's JSON")
+    return body[: int(length)], body[int(length) :]
+
+
+def tensors_of(inputs: Sequence[Input], raw: bytes) -> list[Tensor]:
+    """The tensors, each with the bytes that are its own.
+
+    Raises
+    ------
+    UsageError
+        When one has no values or both kinds, or the bytes are not those that were announced.
+    """
+    tensors = []
+    place = 0
+    for each in inputs:
+        size = each.parameters.binary_data_size
+        if (size is None) == (each.data is None):
+            raise UsageError(f"tensor {each.name!r}: it needs data, or binary_data_size")
+        data: list[Any] | bytes = each.data or []
+        if size is not None:
+            data = raw[place : place + size] if size >= 0 else b""
+            place += size
+        tensors.append(Tensor(each.name, each.datatype, each.shape, data))
+    if place != len(raw):
+        raise UsageError(f"{len(raw)} bytes follow the JSON, binary_data_size says {place}")
+    return tensors
 
 
 def inference_response(
     request: InferenceRequest, batch: ScoredBatch, names: Sequence[str]
-) -> dict[str, Any]:
-    """The answer to a request."""
-    data: dict[str, list[Any]] = {"risk_score": batch.risks, "risk_level": batch.levels}
+) -> tuple[bytes, bytes]:
+    """The answer's JSON, and the bytes of the outputs that are wanted so."""
     model = {"model_name": batch.model["name"], "model_version": batch.model["version"]}
     echoed = {} if request.id is None else {"id": request.id}
-    outputs = [
-        {"name": n, "datatype": OUTPUTS[n], "shape": [len(data[n])], "data": data[n]} for n in names
-    ]
-    return {**model, **echoed, "outputs": outputs}
+    binary = request.binary(names)
+    outputs, behind = [], b""
+    for name, values in output_data(batch, names).items():
+        output: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": [len(values)]}
+        if name in binary:
+            raw = encode(OUTPUTS[name], values)
+            output["parameters"] = {"binary_data_size": len(raw)}
+            behind += raw
+        else:
+            output["data"] = values
+        outputs.append(output)
+    return orjson.dumps({**model, **echoed, "outputs": outputs}), behind
 
 
-def model_metadata(served: ServedModel) -> dict[str, Any]:
-    """The model's tensors; a feature's unit and rule are among its tensor's parameters."""
+def model_metadata(inference: Inference, name: str, version: str | None) -> dict[str, Any]:
+    """The model's tensors; a feature's unit and rule are among its tensor's parameters.
+
+    Raises
+    ------
+    HTTPException
+        404 when there is no such model.
+    ModelFileError
+        While none serves.
+    """
+    stored = inference.asked(name, version).served.stored
     inputs = [
         {
             "name": feature.name,
@@ -182,111 +190,81 @@ def model_metadata(served: ServedModel) -> dict[str, Any]:
             "shape": [-1],
             "parameters": {"rule": feature.bounds_text, "missing": feature.missing},
         }
-        for feature in served.stored.model.study.features
+        for feature in stored.model.study.features
     ]
     outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in OUTPUTS.items()]
-    stored = served.stored
     return {
         "name": stored.name,
-        "versions": [stored.version],
+        "versions": [served.stored.version for served in inference.versions],
         "platform": PLATFORM,
         "inputs": inputs,
         "outputs": outputs,
     }
 
 
-def told(error: Exception, _: int, document: dict[str, Any]) -> dict[str, Any]:
-    """An error as the protocol has it; values that break the study by tensor and row."""
-    if not isinstance(error, DataError):
-        return {"error": document["error"]}
-    places = [_place(violation) for violation in error.violations[:NAMED]]
-    more = [] if error.total <= len(places) else [f"and {error.total - len(places)} more"]
-    return {"error": "; ".join([*places, *more])}
-
-
-def _place(violation: Violation) -> str:
-    row = "" if violation.row is None else f", row {violation.row}"
-    return f"tensor {violation.column!r}{row}: {violation.rule}"
-
-
-def named_model(champion: Champion, name: str, version: str | None) -> ServedModel:
-    """The model that serves, if it is the one named.
-
-    Raises
-    ------
-    HTTPException
-        404 when it is another one.
-    ModelFileError
-        While none serves.
-    """
-    served = champion.require()
-    if name != served.stored.name:
-        raise HTTPException(404, "no such model; GET /model tells which one serves")
-    if version is not None and version != served.stored.version:
-        raise HTTPException(404, f"this version does not serve, {served.stored.version} does")
-    return served
-
-
 class Infer:
     """``POST /v2/models/NAME[/versions/VERSION]/infer``."""
 
-    def __init__(self, champion: Champion, scoring: PredictBatch) -> None:
-        self.champion = champion
-        self.scoring = scoring
+    def __init__(self, inference: Inference) -> None:
+        self.inference = inference
+        self.scoring = inference.scoring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = perf_counter()
-        if header(scope, b"inference-header-content-length") is not None:
-            raise UsageError("binary tensors are not taken; send tensors as JSON")
-        if not is_json(media_type(scope)):
+        length, kind = header(scope, HEADER_LENGTH), media_type(scope)
+        if not is_json(kind) and (length is None or kind != OCTETS):
             raise HTTPException(415, "send application/json")
-        named = scope["path_params"]
-        served = named_model(self.champion, named["name"], named.get("version"))
         body = await read_body(scope, receive, self.scoring.limit)
-        await respond(send, self.answer(body, served, scope))
+        document, raw = self.answer(scope, *split_body(body, length))
+        if raw:
+            place = ((HEADER_LENGTH, b"%d" % len(document)),)
+            await respond(send, document + raw, content_type=OCTETS, headers=place)
+        else:
+            await respond(send, document, content_type=JSON)
         self.scoring.observe(perf_counter() - began)
 
-    def answer(self, body: bytes, served: ServedModel, scope: Scope) -> bytes:
+    def answer(self, scope: Scope, document: bytes, raw: bytes) -> tuple[bytes, bytes]:
         """Score one request: everything but HTTP."""
-        request = parse_request(body)
-        names = wanted_outputs(request)
-        rows: Sequence[Row] = rows_of(request.inputs, served.validator.study)
-        rows = served.validator.records(rows)
-        batch = self.scoring.score(served, rows, False, scope["request_id"])
-        scope[SCORED] = (batch.model, len(rows))
-        return orjson.dumps(inference_response(request, batch, names))
+        named = scope["path_params"]
+        asked = self.inference.asked(named["name"], named.get("version"))
+        request = parse_request(document)
+        names = wanted_outputs(output.name for output in request.outputs or ())
+        tensors = tensors_of(request.inputs, raw)
+        batch = self.inference.answer(asked, tensors, canary_key(scope), scope["request_id"])
+        scope[SCORED] = (batch.model, len(batch.risks))
+        return inference_response(request, batch, names)
 
 
 def add_inference_protocol(
     app: FastAPI, scoring: PredictBatch, guard: Guard | None, lifecycle: Lifecycle
 ) -> None:
     """Add the protocol's paths; where keys are needed, inference asks for the scope ``batch``."""
-    champion = scoring.champion
-    endpoint = Infer(champion, scoring)
+    inference = Inference(scoring)
+    endpoint = Infer(inference)
     guarded = endpoint if guard is None else Guarded(endpoint, guard, "batch")
     infer = Dialect(guarded, told, lifecycle)
     for path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
         app.router.routes.append(Route(path, infer, methods=["POST"]))
-    _add_health(app, champion, lifecycle)
+    _add_health(app, inference, lifecycle)
 
     @app.get("/v2/models/{name}", summary="The model's tensors", tags=["inference protocol"])
     @app.get("/v2/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(name: str, version: str | None = None) -> Response:
-        return _json(model_metadata(named_model(champion, name, version)))
+        return _json(model_metadata(inference, name, version))
 
     @app.get("/v2/models/{name}/ready", summary="Does it serve?", tags=["inference protocol"])
     @app.get("/v2/models/{name}/versions/{version}/ready", include_in_schema=False)
     async def model_ready(name: str, version: str | None = None) -> Response:
-        named_model(champion, name, version)
+        inference.asked(name, version)
         ready = not lifecycle.draining
         return _json({"name": name, "ready": ready}, 200 if ready else 503)
 
 
-def _add_health(app: FastAPI, champion: Champion, lifecycle: Lifecycle) -> None:
+def _add_health(app: FastAPI, inference: Inference, lifecycle: Lifecycle) -> None:
     @app.get("/v2", summary="The server", tags=["inference protocol"])
     async def server() -> Response:
-        return _json({"name": "fedrisk", "version": __version__, "extensions": []})
+        return _json({"name": "fedrisk", "version": __version__, "extensions": EXTENSIONS})
 
     @app.get("/v2/health/live", summary="Is the process up?", tags=["inference protocol"])
     async def live() -> Response:
@@ -294,7 +272,7 @@ def _add_health(app: FastAPI, champion: Champion, lifecycle: Lifecycle) -> None:
 
     @app.get("/v2/health/ready", summary="Does a model serve?", tags=["inference protocol"])
     async def ready() -> Response:
-        serves = champion.served is not None and not lifecycle.draining
+        serves = inference.champion.served is not None and not lifecycle.draining
         return _json({"ready": serves}, 200 if serves else 503)
 
 

@@ -33,6 +33,7 @@ FAMILIES = (
     ("/v2/models/", "/infer", "/v2/infer"),
     ("/fhir/RiskAssessment", "", "/fhir/RiskAssessment"),
     ("/cds-services/", "", "/cds-services"),
+    ("/inference.GRPCInferenceService/", "ModelInfer", "grpc"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from urllib.parse import parse_qs
@@ -182,11 +183,7 @@ class PredictBatch:
         champion = self.champion.require()
         rows = form.read(body, champion.validator)
         explain, identifier = wants_explanation(scope), scope["request_id"]
-        if self.trial is None:
-            batch = self.score(champion, rows, explain, identifier)
-        else:
-            key = canary_key(scope)
-            batch = self.try_score(self.trial, key, champion, rows, explain, identifier)
+        _, batch = self.scored(champion, rows, explain, identifier, canary_key(scope))
         scope[SCORED] = (batch.model, len(rows))
         model = ((b"x-model-version", batch.model["version"].encode()),)
         await respond(send, form.write(batch), content_type=form.content_type, headers=model)
@@ -196,28 +193,56 @@ class PredictBatch:
         """Note how long an answer took."""
         self._latency.observe(seconds)
 
-    def try_score(
+    def scored(
         self,
-        trial: Trial,
-        key: bytes,
         champion: ServedModel,
         rows: Sequence[Row],
         explain: bool,
         request_id: str,
-    ) -> ScoredBatch:
-        """Score rows by the challenger where it is its turn; by the champion where it fails."""
-        challenger = trial.canary(champion, key)
+        key: bytes,
+    ) -> tuple[ServedModel, ScoredBatch]:
+        """Score rows by the challenger where it is its turn; by the champion where it fails.
+
+        Parameters
+        ----------
+        champion : ServedModel
+        rows : sequence of Row
+        explain : bool
+        request_id : str
+        key : bytes
+            What decides whose turn it is.
+
+        Returns
+        -------
+        ServedModel
+            Whose answer it is.
+        ScoredBatch
+        """
+        trial = self.trial
+        challenger = None if trial is None else trial.canary(champion, key)
         if challenger is not None:
-            began = perf_counter()
-            try:
-                batch = self.score(challenger, rows, explain, request_id)
-            except Exception:  # noqa: BLE001 whatever it is, the champion answers
-                trial.failed(challenger, "canary")
-            else:
-                trial.answered(challenger, len(rows), perf_counter() - began)
-                return batch
-        batch = self.score(champion, rows, explain, request_id)
-        trial.shadow(champion, rows, batch.risks)
+            with suppress(Exception):  # whatever it is, the champion answers
+                return challenger, self.score_by(challenger, rows, explain, request_id)
+        return champion, self.score_by(champion, rows, explain, request_id)
+
+    def score_by(
+        self, served: ServedModel, rows: Sequence[Row], explain: bool, request_id: str
+    ) -> ScoredBatch:
+        """Score rows by one model and no other, and let a trial know."""
+        trial = self.trial
+        if trial is None:
+            return self.score(served, rows, explain, request_id)
+        if served is not trial.challenger.served:
+            batch = self.score(served, rows, explain, request_id)
+            trial.shadow(served, rows, batch.risks)
+            return batch
+        began = perf_counter()
+        try:
+            batch = self.score(served, rows, explain, request_id)
+        except Exception:
+            trial.failed(served, "canary")
+            raise
+        trial.answered(served, len(rows), perf_counter() - began)
         return batch
 
     def score(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -25,6 +25,13 @@ GRACE = 5
 DEFAULT_LIMITS = TimeLimits()
 
 
+class Beside(Protocol):
+    """Another server in the same event loop."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
 def run_server(
     app: ASGIApp,
     opened: socket.socket,
@@ -35,6 +42,7 @@ def run_server(
     lifecycle: Lifecycle | None = None,
     drain_seconds: float = 0.0,
     time_limits: TimeLimits = DEFAULT_LIMITS,
+    beside: Beside | None = None,
 ) -> None:
     """Serve until told to end.
 
@@ -57,6 +65,8 @@ def run_server(
     drain_seconds : float
     time_limits : TimeLimits
         What callers must keep to.
+    beside : Beside, optional
+        Started with the application; told to end, it ends before the application does.
     """
     lifecycle = lifecycle or Lifecycle()
     most = room_for(time_limits.connections)
@@ -76,6 +86,7 @@ def run_server(
         proxy_headers=False,
     )
     server = _AnnouncingServer(config, announce, until_input_closes=until_input_closes)
+    server.beside = beside
     server.lifecycle, server.drain_seconds = lifecycle, drain_seconds
     server.time_limits = time_limits
     server.run(sockets=[opened])
@@ -92,6 +103,7 @@ class _AnnouncingServer(uvicorn.Server):
     lifecycle: Lifecycle
     drain_seconds: float
     time_limits: TimeLimits
+    beside: Beside | None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on the first signal, end on the second."""
@@ -112,7 +124,14 @@ class _AnnouncingServer(uvicorn.Server):
             self._watch = asyncio.create_task(
                 watch(connections, self.time_limits, monotonic, ended)
             )
+            if self.beside is not None:
+                await self.beside.start()
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.beside is not None:
+            await self.beside.stop()
+        await super().shutdown(sockets)
 
     def _input(self) -> None:
         """Read what comes; nothing means that the other end is closed."""

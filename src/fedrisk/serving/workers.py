@@ -47,6 +47,8 @@ class Workers:
         Seconds that workers have to end; whoever is left then is killed.
     options : tuple of str
         Of `fedrisk serve`, for every worker.
+    held : tuple of socket.socket
+        Further sockets that workers get.
     """
 
     home: Home
@@ -56,6 +58,7 @@ class Workers:
     say: Callable[[str], None]
     grace: float = 30.0
     options: tuple[str, ...] = ()
+    held: tuple[socket.socket, ...] = ()
     _processes: dict[int, tuple[subprocess.Popen[bytes], float]] = field(default_factory=dict)
     _stopping: list[int] = field(default_factory=list)
 
@@ -96,7 +99,7 @@ class Workers:
         return subprocess.Popen(  # noqa: S603 our own command
             [*command, "--socket", str(handle), "--until-input-closes", *self.options],
             stdin=subprocess.PIPE,
-            pass_fds=[handle],
+            pass_fds=[handle, *(each.fileno() for each in self.held)],
             env={**self.environment, FIGURES: str(self.figures), "FEDRISK_WORKER": str(place)},
             start_new_session=True,
         )

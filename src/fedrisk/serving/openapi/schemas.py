@@ -11,8 +11,8 @@ from typing import Any
 from fedrisk.serving.describe import row_json_schema
 from fedrisk.serving.fhir.assessment import ISSUES, QUALITATIVE
 from fedrisk.serving.fhir.cds_hooks import HOOK, INDICATORS
-from fedrisk.serving.inference_protocol import NUMBER, OUTPUTS, TEXT, datatype
 from fedrisk.serving.scoring import LEVELS
+from fedrisk.serving.tensors import NUMBER, OUTPUTS, TEXT, datatype
 from fedrisk.study import Feature, NumberFeature, Study
 
 Schema = dict[str, Any]
