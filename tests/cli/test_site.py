@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -114,12 +115,41 @@ def test_rows_must_be_there(run: Run) -> None:
 
 
 def test_a_study_is_shown_and_approved(joined: Run) -> None:
-    code, out, _ = joined("approve", "study.toml", "--folder", "north", "--by", "a person")
+    code, out, _ = joined("approve", "study.toml", "--folder", "north", "--by", "a person", "--yes")
     assert code == 0
-    assert "feature age: number year, from 0.0 to 120.0" in out
+    assert find_study("study.toml").hash in out
+    assert "  age: number (year), from 0 to 120, no plausible range; must be there" in out
     assert "approved by a person: small" in out
     found = document(joined("check", "--folder", "north", "--offline", "--json"))
     assert list(found["approved"].values()) == ["small"]
+
+
+def test_nothing_is_approved_where_nobody_can_be_asked(joined: Run) -> None:
+    code, _, err = joined("approve", "study.toml", "--folder", "north")
+    assert (code, "--yes" in err, "nothing was recorded" in err) == (2, True, True)
+    assert not Path("north/approvals.json").exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2), ("", 2)])
+def test_a_person_who_reads_the_study_is_asked(
+    joined: Run, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+    found, out, err = joined("approve", "study.toml", "--folder", "north")
+    assert (found, "outcome: column" in out, "May the coordinator ask" in err) == (code, True, True)
+    assert Path("north/approvals.json").exists() is (code == 0)
+
+
+def test_in_json_the_study_is_shown_beside_it(joined: Run) -> None:
+    words = ("approve", "study.toml", "--folder", "north", "--yes", "--json")
+    code, out, err = joined(*words)
+    assert code == 0
+    assert json.loads(out)["study"] == "small"
+    assert "outcome: column" in err
 
 
 def test_approval_says_when_a_second_one_is_needed(joined: Run) -> None:
@@ -130,12 +160,12 @@ def test_approval_says_when_a_second_one_is_needed(joined: Run) -> None:
         STUDY.replace('"small"', '"apart"').replace('"age"', '"b"').replace('"ill"', '"c"'),
         encoding="utf-8",
     )
-    assert "second time" not in joined("approve", "study.toml", "--folder", "north")[1]
+    assert "second time" not in joined("approve", "study.toml", "--folder", "north", "--yes")[1]
     site.check_related(first)  # as its first question does
-    assert "second time" not in joined("approve", "study.toml", "--folder", "north")[1]
-    assert "second time" not in joined("approve", "apart.toml", "--folder", "north")[1]
+    assert "second time" not in joined("approve", "study.toml", "--folder", "north", "--yes")[1]
+    assert "second time" not in joined("approve", "apart.toml", "--folder", "north", "--yes")[1]
 
-    other = ("approve", "other.toml", "--folder", "north")
+    other = ("approve", "other.toml", "--folder", "north", "--yes")
     _, out, _ = joined(*other)
     assert f"study {first.hash[:12]}, answered here before, reads the same columns" in out
     with pytest.raises(DisclosureError, match="related studies"):
@@ -145,7 +175,7 @@ def test_approval_says_when_a_second_one_is_needed(joined: Run) -> None:
 
 
 def test_the_second_approval_in_json(joined: Run) -> None:
-    words = ("approve", "study.toml", "--folder", "north", "--json")
+    words = ("approve", "study.toml", "--folder", "north", "--yes", "--json")
     assert document(joined(*words))["second_approval_for"] is None
     open_site(Path("north")).ledger.related("f" * 64, frozenset({"age"}))
     Path("study.toml").write_text(STUDY.replace('"small"', '"other"'), encoding="utf-8")

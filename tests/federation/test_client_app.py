@@ -305,3 +305,37 @@ def test_a_fault_of_the_log_itself_leaves_no_text_either(
     content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
     assert reason(content) == "the site cannot answer (RuntimeError)"
     assert CANARY not in everything(content)
+
+
+def test_a_strategy_that_the_policy_does_not_name_is_refused_before_rows_are_opened(
+    folder: Path, study: Study
+) -> None:
+    (folder / "policy.toml").write_text('strategies = ["exact"]\n', encoding="utf-8")
+    (folder.parent / "rows.csv").unlink()
+    query = Query("summary", study, "r1", AS_OF, strategy="fedavg")
+    told = reason(send({"folder": str(folder)}, query))
+    assert told == "strategy 'fedavg' is not taken part in here (rule: known kind)"
+    allowed = replace(query, strategy="exact")
+    assert "cannot be read" in reason(send({"folder": str(folder)}, allowed))
+
+
+def test_very_many_refusals_a_day_leave_their_number_alone_in_the_log(
+    folder: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_app, "LOGGED_REFUSALS", 3)
+    unknown = Query("nonsense", study, "r1", AS_OF)
+    replies = [send({"folder": str(folder)}, unknown) for _ in range(20)]
+    logged = entries(folder)
+    assert [entry["reason"].partition(";")[0] for entry in logged[3:]] == [
+        "4 refusals today",
+        "8 refusals today",
+        "16 refusals today",
+    ]
+    assert len(logged) == 6
+    assert all("'nonsense'" in reason(content) for content in replies[:3])
+    assert all("only their number is logged" in reason(content) for content in replies[3:])
+    assert "egress" not in replies[4].config_records, "what is not logged carries no head"
+    assert list(open_site(folder).ledger.told().values()) == [20]
+    answered = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
+    assert "feature_summary/rows" in answered.array_records["arrays"]
+    assert entries(folder)[-1]["outcome"] == "released"

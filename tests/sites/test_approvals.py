@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def test_approvals_are_kept_in_their_order(tmp_path: Path, study: Study) -> None
     assert read_approvals(path) == [first, second]
     assert (first.study, first.name, first.by) == (study.hash, "small", "Ada")
     assert first.time < second.time
-    assert [file.name for file in tmp_path.iterdir()] == ["approvals.json"]
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"approvals.json", "approvals.lock"}, "nothing half-written is left"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,19 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, study: Study, text: str) -> 
     with pytest.raises(SiteFolderError):
         approve(path, study, "Ada", NOW)
     assert path.read_text(encoding="utf-8") == text  # nothing is written over it
+
+
+def test_people_who_approve_at_one_time_lose_nobody(tmp_path: Path, study: Study) -> None:
+    path, people = tmp_path / "approvals.json", [f"person {number}" for number in range(12)]
+    with ThreadPoolExecutor(len(people)) as pool:
+        made = list(pool.map(lambda who: approve(path, study, who, NOW), people))
+    assert {entry.by for entry in read_approvals(path)} == set(people)
+    assert len(made) == len(people)
+
+
+def test_a_folder_that_cannot_be_written_approves_nothing(tmp_path: Path, study: Study) -> None:
+    with pytest.raises(SiteFolderError, match="cannot be written"):
+        approve(tmp_path / "nowhere" / "approvals.json", study, "Ada", NOW)
 
 
 def test_names_of_people_survive(tmp_path: Path, study: Study) -> None:

@@ -107,13 +107,19 @@ def test_a_missing_policy_is_an_error_and_no_default(tmp_path: Path) -> None:
 def test_the_open_policy_switches_every_rule_off() -> None:
     """Of each key the value that can refuse nothing; kinds are those that there are."""
     for key, value in OPEN:
-        if key in ("models", "queries"):
+        if key in ("models", "strategies", "queries"):
             assert value == getattr(Policy(), key)
         elif isinstance(getattr(Policy(), key), bool):
             assert value is (key == "related_studies")
         else:
             assert value in (0, float("inf")), key
             assert value != getattr(Policy(), key)
+
+
+def test_a_policy_of_an_earlier_release_takes_part_in_every_strategy(tmp_path: Path) -> None:
+    from fedrisk.federation.strategies import STRATEGIES
+
+    assert load_policy(write(tmp_path, "")).strategies == tuple(STRATEGIES)
 
 
 def test_docs_policy_md_tells_every_key_and_its_default() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fedrisk.cli.options import json_option
-from fedrisk.errors import FederationError
+from fedrisk.errors import FederationError, UsageError
 
 if TYPE_CHECKING:
     from fedrisk.federation.provisioning.documents import JoinRequest
@@ -101,17 +101,20 @@ def trust(update: Path, folder: Path, as_json: bool) -> None:
 @click.argument("study_name", metavar="STUDY")
 @folder_option
 @click.option("--by", metavar="WHO", help="Who approves.  [default: the user who runs this]")
+@click.option("--yes", is_flag=True, help="Do not ask: it was read before.")
 @json_option
-def approve(study_name: str, folder: Path, by: str | None, as_json: bool) -> None:
+def approve(study_name: str, folder: Path, by: str | None, yes: bool, as_json: bool) -> None:
     """Approve a STUDY, which this shows: from now on its questions are answered by the policy."""
-    from fedrisk.cli.site_answers import print_study
+    from fedrisk.cli.study_shown import study_lines
     from fedrisk.sites.approvals import approve as record
     from fedrisk.sites.folder import open_site
     from fedrisk.study import find_study
 
     opened, study = open_site(folder), find_study(study_name)
-    if not as_json:
-        print_study(study)
+    for line in study_lines(study):
+        click.echo(line, err=as_json)
+    if not yes:
+        _confirm(study.name)
     made = record(opened.approvals, study, by or _user(), datetime.now(UTC))
     related = opened.related_study(study)
     if as_json:
@@ -124,6 +127,20 @@ def approve(study_name: str, folder: Path, by: str | None, as_json: bool) -> Non
             f"study {related[:12]}, answered here before, reads the same columns: compare the two, "
             "then approve this one a second time; until then it is refused (rule: related studies)"
         )
+
+
+def _confirm(name: str) -> None:
+    """Ask the person who reads; nothing is recorded without a yes."""
+    import sys
+
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is nobody to ask, and nothing was recorded",
+            hint="run it at a terminal, or pass --yes once a person has read the study",
+        )
+    question = f"May the coordinator ask about study {name} here, by this site's policy?"
+    if not click.confirm(question, err=True):
+        raise UsageError("the study was not approved; nothing was recorded")
 
 
 def _user() -> str:
@@ -220,7 +237,7 @@ def egress(folder: Path, verify: bool, heads: tuple[Path, ...], as_json: bool) -
 @folder_option
 @json_option
 def ledger(folder: Path, as_json: bool) -> None:
-    """Show what was asked of this site: parameter vectors, questions, runs a study and day."""
+    """Show what was asked of this site: parameter vectors, questions, runs; and refusals a day."""
     from fedrisk.cli.site_answers import print_spent
     from fedrisk.sites.folder import open_site
 
@@ -229,9 +246,10 @@ def ledger(folder: Path, as_json: bool) -> None:
     if as_json:
         # JSON has no infinity; null is no limit.
         bound = limit if limit < float("inf") else None
-        click.echo(json.dumps({"queries_per_day": bound, "spent": spent}))
+        refused = opened.ledger.told()
+        click.echo(json.dumps({"queries_per_day": bound, "spent": spent, "refusals": refused}))
     else:
-        print_spent(spent, limit)
+        print_spent(spent, limit, opened.ledger.told())
 
 
 def _open(folder: Path) -> SiteFolder:

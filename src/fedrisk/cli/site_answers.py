@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fedrisk.attestation import Head
     from fedrisk.federation.provisioning.site import SiteFolder
     from fedrisk.sites.overview import SiteOverview
-    from fedrisk.study import Feature, Study
 
 
 @dataclass(frozen=True)
@@ -117,29 +116,6 @@ def _rows(opened: SiteFolder, study_name: str | None) -> tuple[str, SiteOverview
     return study.hash, overview(cohort)
 
 
-def print_study(study: Study) -> None:
-    """Show what a person approves: outcome, split, every feature with its bounds, the hash."""
-    click.echo(f"study {study.name}: {study.title or '(no title)'}")
-    click.echo(f"hash: {study.hash}")
-    events = ", ".join(map(str, study.positive))
-    click.echo(f"outcome: column {study.label!r}, an event where it is {events}")
-    for role in ("id", "time", "treated", "split"):
-        column = getattr(study, role)
-        if column:
-            click.echo(f"{role}: column {column!r}")
-    for feature in study.features:
-        click.echo(
-            f"feature {feature.name}: {_feature(feature)}, missing values: {feature.missing}"
-        )
-
-
-def _feature(feature: Feature) -> str:
-    if feature.kind == "category":
-        return f"one of {', '.join(feature.levels)}"
-    unit = f" {feature.unit}" if feature.unit else ""
-    return f"number{unit}, from {feature.minimum} to {feature.maximum}"
-
-
 def read_heads(path: Path) -> list[Head]:
     """Read a head, a receipt, or several, one a line.
 
@@ -184,8 +160,12 @@ def _left(entry: Mapping[str, Any]) -> str:
     return f"released {', '.join(names)} ({entry.get('bytes', 0):,} bytes)"
 
 
-def print_spent(spent: Sequence[Mapping[str, Any]], limit: float) -> None:
+def print_spent(
+    spent: Sequence[Mapping[str, Any]], limit: float, refused: Mapping[str, int]
+) -> None:
     """Print what was asked a study and day, newest first; the limit is of all studies together."""
+    for day, number in refused.items():
+        click.echo(f"{day}: {number} refusals")
     if not spent:
         click.echo("nothing was asked yet")
     for day in dict.fromkeys(row["day"] for row in spent):

@@ -35,7 +35,9 @@ from fedrisk.sites.policy import OPEN, Policy, load_policy
 from fedrisk.study import Study, parse_study
 
 logger = logging.getLogger(__name__)
-
+#: Refusals a day (UTC) with an entry each in the egress log; of further ones their number alone has
+#: one, each time it has doubled. A coordinator that goes on asking fills no disk.
+LOGGED_REFUSALS = 1000
 
 #: Finds a site's name and the path of its rows.
 Locate = Callable[[Context], tuple[str, Path]]
@@ -213,13 +215,27 @@ def _refused(site: str, error: Exception, guard: Guard | None, errand: Errand | 
     head = None
     _log_here(site, "refuses", error)
     try:
-        head = None if errand is None else refuse(error, errand)
+        error, number = _counted(error, guard, errand)
+        if errand is not None and (number <= LOGGED_REFUSALS or number & (number - 1) == 0):
+            head = refuse(error, errand)
     except Exception as unlogged:  # noqa: BLE001 then nothing but that leaves
         _log_here(site, "cannot log its refusal", unlogged)
         error = unlogged
     if guard is None or guard.policy is not OPEN:
         return refusal_content(site, told(error), head)
     return refusal_content(site, _in_full(error), head)
+
+
+def _counted(error: Exception, guard: Guard | None, errand: Errand | None) -> tuple[Exception, int]:
+    """What to refuse by, and how many refusals left today with this one."""
+    if errand is None or guard is None or guard.site is None:
+        return error, 0
+    number = guard.site.ledger.count_told(errand.now.date().isoformat())
+    if number <= LOGGED_REFUSALS:
+        return error, number
+    text = f"{number} refusals today; past {LOGGED_REFUSALS} only their number is logged"
+    hint = "the log of the site's SuperNode has the reason of each"
+    return DisclosureError(f"{text} (rule: logged refusals)", hint=hint), number
 
 
 def _log_here(site: str, what: str, error: Exception) -> None:

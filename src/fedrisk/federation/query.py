@@ -33,6 +33,7 @@ MESSAGE_TYPES = {
 PARAMETERS = "parameters"
 #: What names in a question are made of: a site writes them in its log, and repeats them.
 _NAME = re.compile(r"[A-Za-z0-9._:+-]{1,64}")
+_NAMES = ("kind", "run-id", "as-of", "model", "strategy")
 
 R = TypeVar("R", bound=Record)
 
@@ -58,6 +59,8 @@ class Query:
         Numbers that the strategy adds, such as ``local-steps``.
     model : str
         Kind of model that is fitted; a site's policy names those that it takes part in.
+    strategy : str
+        How the model is fitted, as the coordinator tells; what it computes, ``kind`` says.
     receipt : str
         The coordinator's countersignature on the head of this site's egress log; may be empty.
     version : str
@@ -72,6 +75,7 @@ class Query:
     parameters: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     options: Mapping[str, float] = field(default_factory=dict)
     model: str = "logistic"
+    strategy: str = "exact"
     receipt: str = ""
     version: str = __version__
 
@@ -88,6 +92,7 @@ class Query:
                 "as-of": self.as_of,
                 "design": json.dumps(document),
                 "model": self.model,
+                "strategy": self.strategy,
                 "version": self.version,
                 # Flower cannot count the bytes of an empty text.
                 **({"receipt": self.receipt} if self.receipt else {}),
@@ -119,7 +124,8 @@ class Query:
 
     @classmethod
     def _read(cls, content: RecordDict) -> Query:
-        config: dict[str, Any] = {"model": "logistic", **content.config_records["config"]}
+        usual = {"model": "logistic", "strategy": "exact"}
+        config: dict[str, Any] = {**usual, **content.config_records["config"]}
         version = str(config.pop("version", ""))
         check_version(version, "the coordinator")  # first: the rest may mean something else there
         study = parse_study(str(config.pop("study")), "the coordinator's study")
@@ -127,7 +133,7 @@ class Query:
             raise EgressError("the study does not match its hash")
         design = json.loads(str(config.pop("design")))
         (array,) = content.array_records["arrays"].values()
-        texts = {name: _name(config, name) for name in ("kind", "run-id", "as-of", "model")}
+        texts = {name: _name(config, name) for name in _NAMES}
         return cls(
             kind=texts["kind"],
             study=study,
@@ -136,6 +142,7 @@ class Query:
             design=None if design is None else DesignMatrix.from_document(design),
             parameters=np.atleast_2d(np.asarray(array.numpy(), np.float64)),
             model=texts["model"],
+            strategy=texts["strategy"],
             receipt=str(config.pop("receipt", "")),
             version=version,
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},

@@ -54,7 +54,14 @@ def train(
     request = broadcast.request
     check_names(request.model, request.strategy, request.options)
     run = Run.begin(broadcast, now, checkpoints)
-    query = Query("summary", request.study, request.run_id, request.as_of)
+    query = Query(
+        "summary",
+        request.study,
+        request.run_id,
+        request.as_of,
+        model=request.model,
+        strategy=request.strategy,
+    )
     summary, design = run.summarise(query)
     query = replace(query, design=design)
     fit = run.fit(query, summary)

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from fedrisk.errors import SiteFolderError
+from fedrisk.home import locked
+from fedrisk.sites.egress.files import replace
 from fedrisk.study import Study
 
 
@@ -52,10 +54,21 @@ def read_approvals(path: Path) -> list[Approval]:
 
 
 def approve(path: Path, study: Study, by: str, now: datetime) -> Approval:
-    """Add an approval; approving again is recorded too, and lets a changed cohort in."""
+    """Add an approval; approving again is recorded too, and lets a changed cohort in.
+
+    On disk on return; of two people who approve at one time neither is lost.
+
+    Raises
+    ------
+    SiteFolderError
+        When the file is damaged or cannot be written; then nobody has approved anything new.
+    """
     approval = Approval(study.hash, study.name, by, now.isoformat(timespec="microseconds"))
-    entries = [asdict(entry) for entry in [*read_approvals(path), approval]]
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    try:
+        with locked(path.with_suffix(".lock"), SiteFolderError):
+            entries = [asdict(entry) for entry in [*read_approvals(path), approval]]
+            text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+            replace(path, text.encode())
+    except OSError as error:
+        raise SiteFolderError(f"{path}: cannot be written: {error.strerror}") from None
     return approval

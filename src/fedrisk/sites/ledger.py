@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS compared (
   cohort TEXT PRIMARY KEY, study TEXT NOT NULL, time TEXT NOT NULL, features TEXT NOT NULL,
   train BLOB NOT NULL, train_cells BLOB NOT NULL, test BLOB NOT NULL, test_cells BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS refusals (day TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS times (run TEXT PRIMARY KEY, study TEXT NOT NULL, as_of TEXT NOT NULL);
 """
 # Earlier releases kept ``cohorts``, both sides together and without cells. What those differ by is
@@ -138,6 +139,22 @@ class Ledger:
                 connection.execute(
                     "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
                 )
+
+    def count_told(self, day: str) -> int:
+        """Count a refusal that leaves, whatever its cause; how many left on that day (UTC)."""
+        with self._open() as connection:
+            (number,) = connection.execute(
+                "INSERT INTO refusals VALUES (?, 1) "
+                "ON CONFLICT (day) DO UPDATE SET number = number + 1 RETURNING number",
+                (day,),
+            ).fetchone()
+        return int(number)
+
+    def told(self) -> dict[str, int]:
+        """Refusals that left, a day, newest first."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT day, number FROM refusals ORDER BY day DESC")
+            return dict(rows.fetchall())
 
     def related(self, study: str, columns: frozenset[str]) -> str:
         """Remember a study's columns; an earlier study that reads one of them, if any."""

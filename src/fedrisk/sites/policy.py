@@ -24,8 +24,9 @@ class Policy(BaseModel):
     ----------
     approved_studies_only : bool
         Answer only studies that a person approved, by hash.
-    models, queries : tuple of str
-        Kinds of model and of question that are answered.
+    models, strategies, queries : tuple of str
+        Kinds of model, ways to fit them, and kinds of question that are answered. Model and
+        strategy are what the question says they are; the kind of question is what is computed.
     intercept, coefficient, linear_predictor : float
         Largest absolute values at which sums are computed: of the intercept, of a coefficient for
         one standard deviation, and of the log-odds that as many of the site's rows as
@@ -73,6 +74,7 @@ class Policy(BaseModel):
 
     approved_studies_only: bool = True
     models: tuple[str, ...] = ("logistic",)
+    strategies: tuple[str, ...] = ("exact", "fedavg", "fedprox", "fedadam")
     queries: tuple[str, ...] = ("summary", "newton", "descent", "evaluation")
     intercept: float = Field(default=15.0, gt=0)
     coefficient: float = Field(default=5.0, gt=0)
@@ -121,6 +123,7 @@ OPEN = Policy(
 _COMMENTS = {
     "approved_studies_only": "answer only studies approved with `fedrisk site approve STUDY.toml`",
     "models": "kinds of model that are fitted here",
+    "strategies": "ways to fit them, as the question names its own; `queries` is what binds",
     "queries": "kinds of question that are answered",
     "intercept": "largest |intercept| that sums are computed at, in log-odds",
     "coefficient": "largest |coefficient|, in log-odds for one standard deviation",

@@ -105,7 +105,8 @@ class Deployment:
 
     def approve_study(self, name: str) -> None:
         """Let the site's operator approve the study."""
-        self.told(self.hosts[name], "site", "approve", STUDY, "--folder", self.site(name))
+        words = ("site", "approve", STUDY, "--folder", self.site(name), "--yes")
+        self.told(self.hosts[name], *words)
 
     def start_coordinator(self) -> None:
         """Run `federation start`."""

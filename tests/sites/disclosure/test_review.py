@@ -36,6 +36,7 @@ class Asked:
     parameters: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     options: Mapping[str, float] = field(default_factory=dict)
     model: str = "logistic"
+    strategy: str = "exact"
     as_of: str = "2026-01-01"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -102,10 +103,7 @@ def _query(start: Start, parameters: FloatArray) -> Query:
         "learning-rate": LEARNING_RATE,
         "ridge": start.study.penalty / max(rows, 1),
     } | dict(start.broadcast.request.options)  # checked before the run: its strategy's own
-    asked = start.query
-    return Query(
-        "descent", asked.study, asked.run_id, asked.as_of, asked.design, parameters[None], options
-    )
+    return replace(start.query, kind="descent", parameters=parameters[None], options=options)
 
 
 def _parameters(aggregated: ArrayRecord | None, before: FloatArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fedrisk.federation.broadcast import Broadcast
@@ -95,14 +95,7 @@ def sums_at(start: Start, parameters: FloatArray) -> NewtonSums:
 
     Who that is, the record of the last round tells.
     """
-    query = Query(
-        "newton",
-        start.query.study,
-        start.query.run_id,
-        start.query.as_of,
-        start.query.design,
-        parameters,
-    )
+    query = replace(start.query, kind="newton", parameters=parameters)
     replies = start.broadcast.ask(query)
     records = [reply.record(NewtonSums, query.dimensions) for reply in replies]
     pooled = records[0]

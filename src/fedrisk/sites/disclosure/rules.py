@@ -39,6 +39,8 @@ def known_kind(case: Case) -> str:
         return f"questions of kind {question.kind!r} are not answered here"
     if question.model not in policy.models:
         return f"models of kind {question.model!r} are not fitted here"
+    if question.strategy not in policy.strategies:
+        return f"strategy {question.strategy!r} is not taken part in here"
     return ""
 
 
