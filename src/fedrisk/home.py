@@ -20,7 +20,7 @@ FORMAT = 1
 
 @contextmanager
 def locked(
-    path: Path, error: type[FedriskError] = HomeError, patience: float = LOCK_SECONDS
+    path: Path, error: type[FedriskError] = HomeError, patience: float | None = None
 ) -> Iterator[None]:
     """Hold a lock file; the operating system frees the lock of a process that dies.
 
@@ -28,14 +28,15 @@ def locked(
     ----------
     path : Path
     error : type
-    patience : float
-        Most seconds to wait for it.
+    patience : float, optional
+        Most seconds to wait for it; `LOCK_SECONDS` without.
 
     Raises
     ------
     FedriskError
         Of the class ``error``, when another process has held it for so long.
     """
+    patience = LOCK_SECONDS if patience is None else patience
     end = time.monotonic() + patience
     with path.open("w") as lock:
         while not _taken(lock.fileno()):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.supercore.run import RunNotRunningException
 
 from fedrisk.cli.server_app import execute
 from fedrisk.errors import FederationError
@@ -155,7 +156,7 @@ def test_an_older_process_ends_without_a_word(run: Callable[..., Progress], home
         if record.number == 2:
             newer = Checkpoints.claim(folder / "checkpoint")
             with Progress(folder).hold(newer.token):
-                Progress(folder).succeed(newer.token, version="newer")
+                Progress(folder, newer.fenced).succeed(newer.token, version="newer")
 
     progress = run("overtaken", overtake)
     assert progress.success() == {"ok": True, "token": 2, "version": "newer"}
@@ -171,6 +172,63 @@ def test_an_older_failure_says_nothing_either(run: Callable[..., Progress], home
         raise FederationError("too late")
 
     assert not run("failing", fail).ended()
+
+
+def test_a_process_that_is_overtaken_while_it_records_keeps_the_newer_one_waiting(
+    run: Callable[..., Progress], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry knows no tokens: two that record one run would make two versions."""
+    folder = home.run("recording")
+    monkeypatch.setattr("fedrisk.home.LOCK_SECONDS", 0.05)
+
+    def record(*_: object) -> str:
+        with pytest.raises(FederationError, match="another process"):
+            Checkpoints.claim(folder / "checkpoint")
+        return "7"
+
+    monkeypatch.setattr("fedrisk.registry.record.record_training", record)
+    assert run("recording").success() == {"ok": True, "token": 1, "version": "7"}
+
+
+def test_a_process_that_was_overtaken_records_no_version(
+    run: Callable[..., Progress], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, recorded = home.run("late"), list[object]()
+    bring = Progress.bring
+
+    def overtaken(self: Progress, result: TrainingResult) -> None:
+        bring(self, result)
+        Checkpoints.claim(folder / "checkpoint")
+
+    monkeypatch.setattr(Progress, "bring", overtaken)
+    monkeypatch.setattr("fedrisk.registry.record.record_training", recorded.append)
+    assert not run("late").ended()
+    assert not recorded
+
+
+def test_a_round_that_ends_a_run_is_told_with_its_refusals(
+    home: Home, sites: dict[str, Path]
+) -> None:
+    request = TrainingRequest(
+        run_id="short", study=STUDY, sites=("north", "west"), as_of="2026-01-01", deadline=0.3
+    )
+    execute(InMemoryGrid(sites), request, Settings(home=home.root))
+    unfinished = Progress(home.run("short")).unfinished()
+    assert unfinished is not None
+    assert unfinished.number == 1
+    assert "'west' did not answer" in unfinished.dropped["west"]
+
+
+def test_a_run_that_flower_ended_says_so(home: Home, sites: dict[str, Path]) -> None:
+    class Ended(InMemoryGrid):
+        def get_node_ids(self) -> Any:
+            raise RunNotRunningException
+
+    request = TrainingRequest(run_id="ended", study=STUDY, as_of="2026-01-01")
+    with pytest.raises(RunNotRunningException):
+        execute(Ended(sites), request, Settings(home=home.root))
+    with pytest.raises(FederationError, match="Flower ended the run"):
+        Progress(home.run("ended")).outcome()
 
 
 def test_a_failure_is_told_and_does_not_outlive_the_next_attempt(

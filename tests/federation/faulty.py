@@ -136,8 +136,10 @@ class Sequence(InMemoryGrid):
     ) -> None:
         super().__init__(sites)
         self.steps = {name: list(each) for name, each in steps.items()}
+        self.calls = dict.fromkeys(("get_node_ids", "push_messages", "pull_messages"), 0)
 
     def _step(self, name: str, call: Callable[[], object]) -> object:
+        self.calls[name] += 1
         waiting = self.steps.get(name)
         return waiting.pop(0)(call) if waiting else call()
 

@@ -136,9 +136,27 @@ def test_a_folder_that_is_gone_is_said(kept: Checkpoints) -> None:
 def test_a_lock_that_is_held_too_long_is_said(
     kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.05)
-    with checkpoint._locked(kept.folder), pytest.raises(FederationError, match="another process"):
+    monkeypatch.setattr("fedrisk.home.LOCK_SECONDS", 0.05)
+    with kept.fenced(), pytest.raises(FederationError, match="another process"):
         kept.save({"round": 3})
+
+
+def test_nobody_takes_a_run_up_while_something_of_it_is_written(
+    kept: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedrisk.home.LOCK_SECONDS", 0.05)
+    with kept.fenced(), pytest.raises(FederationError, match="another process"):
+        Checkpoints.claim(kept.folder)
+    later = Checkpoints.claim(kept.folder)
+    with pytest.raises(SupersededError), kept.fenced():
+        pytest.fail("an older process wrote")
+    with later.fenced():
+        pass
+
+
+def test_an_error_of_what_is_written_behind_the_fence_is_its_own(kept: Checkpoints) -> None:
+    with pytest.raises(OSError, match="elsewhere"), kept.fenced():
+        raise OSError(28, "elsewhere")
 
 
 @pytest.mark.parametrize("where", ["fsync", "write", "rename"])

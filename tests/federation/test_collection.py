@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +36,13 @@ from federation.faulty import (
 )
 from flwr.app import Array, Message
 from flwr.common.constant import ErrorCode
+from flwr.supercore.run import RunNotRunningException
+from flwr.superlink.grid.http_grid import HttpGrid
 
-from fedrisk.errors import QuorumError, SiteRefusedError
-from fedrisk.federation import collection
+from fedrisk.errors import HomeError, QuorumError, SiteRefusedError
+from fedrisk.federation import collection, transport
 from fedrisk.federation.broadcast import Broadcast
-from fedrisk.federation.collection import LOST, Collection
+from fedrisk.federation.collection import LOST, Collection, site_of
 from fedrisk.federation.engines.in_memory import InMemoryGrid
 from fedrisk.federation.membership import Roster
 from fedrisk.federation.query import Query, Reply
@@ -48,7 +53,9 @@ SUMMARY = Query("summary", STUDY, "r1", NOW.isoformat())
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("sites")
-    return write_sites(folder, {"north": 300, "south": 200, "west": 150})
+    written = write_sites(folder, {"north": 300, "south": 200, "west": 150})
+    ask(InMemoryGrid(written), written, deadline=600.0)  # what is imported once is not waited for
+    return written
 
 
 def ask(grid: InMemoryGrid, sites: Iterable[str], **changes: object) -> tuple[Broadcast, list]:
@@ -315,6 +322,151 @@ def test_a_transport_that_never_works_ends_at_the_deadline(
         QuorumError, match=r"did not answer within 0.2 s \(.*ConnectionError\('refused'\)"
     ):
         ask(Sequence(sites, {name: [fail] * 10_000}), sites, deadline=0.2)
+
+
+@pytest.fixture
+def hangs() -> Iterator[Any]:
+    """A step of the grid that does not end before the test does."""
+    over = threading.Event()
+
+    def hang(call: Any) -> Any:
+        over.wait(60)
+        return call()
+
+    yield hang
+    over.set()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of the grid is left behind soon."""
+    monkeypatch.setattr(transport, "CALL_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("name", ["get_node_ids", "push_messages", "pull_messages"])
+def test_a_transport_that_hangs_for_ever_ends_at_the_deadline(
+    sites: dict[str, Path], hangs: Any, name: str
+) -> None:
+    grid = Sequence(sites, {name: [hangs] * 1000})
+    with pytest.raises(QuorumError, match=r"'north' did not answer within 0\.3 s \(.+\)"):
+        ask(grid, sites, deadline=0.3)
+
+
+class Stuck(InMemoryGrid):
+    """Fetching the answer of node 3 does not end, whatever is fetched beside it is lost."""
+
+    def __init__(self, sites: dict[str, Path], hang: Any) -> None:
+        super().__init__(sites)
+        self.hang = hang
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        wanted = [i for i in message_ids if i in self._replies]
+        if any(self._replies[i].metadata.src_node_id == 3 for i in wanted):
+            return self.hang(lambda: InMemoryGrid.pull_messages(self, wanted))
+        return super().pull_messages(wanted)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_site_whose_answer_cannot_be_fetched_holds_up_nobody_and_is_named(
+    sites: dict[str, Path], hangs: Any
+) -> None:
+    broadcast, replies = ask(Stuck(sites, hangs), sites, quorum=2, deadline=2.0)
+    assert [reply.site for reply in replies] == ["north", "south"]
+    assert "fetching its answer does not end" in named(broadcast)["west"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_a_call_brings_after_it_was_left_behind_is_taken(sites: dict[str, Path]) -> None:
+    ends: list[threading.Event] = []
+
+    def late(call: Any) -> Any:
+        """Ends when the next call of its kind begins, or the one after."""
+        for event in ends:
+            event.set()
+        ends.append(threading.Event())
+        if len(ends) == 1:
+            ends[0].wait(60)
+        return call()
+
+    grid = Sequence(sites, {"pull_messages": [late] * 2})
+    broadcast, replies = ask(grid, sites, deadline=60.0)
+    assert [reply.site for reply in replies] == ["north", "south", "west"]
+    assert not named(broadcast)
+    assert len(ends) == 2
+
+
+def pushed_late(call: Any) -> Any:
+    time.sleep(0.3)  # longer than it is waited for: a look or more goes by
+    return call()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_messages_that_are_taken_late_are_not_sent_twice(sites: dict[str, Path]) -> None:
+    steps = {"push_messages": [pushed_late], "get_node_ids": [pushed_late]}
+    grid = Sequence(sites, steps)
+    broadcast, replies = ask(grid, sites, deadline=60.0)
+    assert [reply.site for reply in replies] == ["north", "south", "west"]
+    assert grid.calls["push_messages"] == 1
+    assert not named(broadcast)
+
+
+@pytest.mark.parametrize("name", ["get_node_ids", "push_messages", "pull_messages"])
+def test_a_run_that_flower_has_ended_ends_at_once(sites: dict[str, Path], name: str) -> None:
+    def ended(_call: Any) -> Any:
+        raise RunNotRunningException
+
+    grid = Sequence(sites, {name: [ended] * 1000})
+    with pytest.raises(RunNotRunningException):
+        ask(grid, sites, deadline=600.0)
+    assert grid.calls[name] == 1
+
+
+def test_flower_s_own_grid_that_reaches_no_superlink_ends_at_the_deadline(
+    sites: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its retries have no end of their own."""
+    monkeypatch.setattr(transport, "CALL_SECONDS", 0.2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        grid = HttpGrid(f"127.0.0.1:{taken.getsockname()[1]}", insecure=True, token="none")
+        with pytest.raises(QuorumError, match=r"within 0\.3 s \(TimeoutError\("):
+            ask(grid, sites, deadline=0.3)  # type: ignore[arg-type]
+        grid.close()
+
+
+def test_a_removed_site_is_let_go_at_once(sites: dict[str, Path]) -> None:
+    """Nobody waits for it: the deadline here is ten minutes."""
+    grid = Faulty(sites, {"west": silent})
+    asked = collection_of(grid, sites, 600.0)
+    asked.roster.nodes = {1: "north", 2: "south", 3: "west"}
+    asked.judge = lambda message: Reply(str(site_of(message)), {}, 0)
+    asked.poll_seconds = 0.001
+    asked.removed = lambda: frozenset({"west", "away"}) if grid.heard["west"] else frozenset()
+    asked.run()
+    assert set(asked.replies) == {"north", "south"}
+    assert {site: fault.message for site, fault in asked.faults.items()} == {
+        "west": "site 'west' was removed from the federation"
+    }
+
+
+def test_an_answer_that_came_before_its_site_was_removed_counts(sites: dict[str, Path]) -> None:
+    asked = collection_of(InMemoryGrid(sites), sites, 600.0)
+    asked.removed = lambda: frozenset({"west"}) if "west" in asked.replies else frozenset()
+    asked.run()
+    assert set(asked.replies) == set(sites)
+    assert not asked.faults
+
+
+def test_the_coordinator_s_own_fault_is_blamed_on_no_site(sites: dict[str, Path]) -> None:
+    def full(_message: Message) -> Reply:
+        raise HomeError("no space left")
+
+    asked = collection_of(InMemoryGrid(sites), sites, 600.0)
+    asked.judge = full
+    with pytest.raises(HomeError, match="no space left"):
+        asked.run()
+    assert not asked.faults
 
 
 def test_no_node_at_all_is_said(sites: dict[str, Path]) -> None:

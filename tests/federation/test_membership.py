@@ -19,14 +19,14 @@ def test_named_sites_are_sorted_and_no_names_mean_whoever_comes() -> None:
 
 def test_everyone_who_answers_stays() -> None:
     roster = Roster.of(SITES, None)
-    assert roster.close(set(SITES), {}) == {}
+    roster.close(set(SITES), {})
     assert roster.active == ("north", "south", "west")
 
 
-def test_who_fails_is_dropped_with_the_reason_while_the_quorum_holds() -> None:
+def test_who_fails_is_dropped_while_the_quorum_holds() -> None:
     roster = Roster.of(SITES, 2)
     faults = {"west": EgressError("garbled", "look")}
-    assert roster.close({"north", "south"}, faults) == {"west": "garbled"}
+    roster.close({"north", "south"}, faults)
     assert roster.active == ("north", "south")
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fedrisk.errors import ConvergenceError
+from fedrisk.errors import ConvergenceError, QuorumError, SupersededError
+from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.progress import Progress
 from fedrisk.study import Study
-from fedrisk.study.training import RoundRecord, TrainingRequest
+from fedrisk.study.training import RoundRecord, TrainingRequest, TrainingResult
+
+#: Fields do not matter here.
+RESULT = TrainingResult.model_construct(rounds=())
 
 
 def test_news_come_once_and_in_order(tmp_path: Path) -> None:
@@ -82,6 +87,44 @@ def test_the_latest_process_alone_is_alive(tmp_path: Path) -> None:
         with progress.hold(10):
             assert progress.alive()
         assert not progress.alive()  # an older one that hangs does not count
+
+
+WRITES: dict[str, Callable[[Progress], None]] = {
+    "a round": lambda p: p.add(RoundRecord(number=2, kind="newton", seconds=0.5)),
+    "all rounds": lambda p: p.catch_up([]),
+    "the result": lambda p: p.bring(RESULT),
+    "why it dies": lambda p: p.crash("no memory"),
+    "success": lambda p: p.succeed(9, version="3"),
+    "failure": lambda p: p.fail(ConvergenceError("too few rounds"), 9),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_who_was_superseded_writes_nothing_of_a_run(tmp_path: Path, what: str) -> None:
+    older = Checkpoints.claim(tmp_path / "checkpoint")
+    progress = Progress(tmp_path, older.fenced)
+    progress.add(RoundRecord(number=1, kind="summary", seconds=0.5))
+    newer = Checkpoints.claim(tmp_path / "checkpoint")
+
+    def files() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+
+    before = files()
+    with pytest.raises(SupersededError, match="taken up by another process"):
+        WRITES[what](progress)
+    assert files() == before
+    WRITES[what](Progress(tmp_path, newer.fenced))
+    assert files() != before
+
+
+def test_the_round_that_ended_a_run_is_kept_with_its_reasons(tmp_path: Path) -> None:
+    progress = Progress(tmp_path)
+    last = RoundRecord(number=2, kind="newton", seconds=0.5, dropped={"west": "silent"})
+    assert progress.unfinished() is None
+    progress.fail(QuorumError("too few"), unfinished=last)
+    assert progress.unfinished() == last
+    progress.fail(QuorumError("too few"))
+    assert progress.unfinished() is None
 
 
 def test_reopening_forgets_a_bad_outcome_alone(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from flwr.app import Message
 
 from fedrisk.attestation import Head, Receipt, read_private, receipt_is_signed, sign_head
-from fedrisk.errors import EgressError, QuorumError, TamperedLogError
+from fedrisk.errors import EgressError, HomeError, QuorumError, TamperedLogError
+from fedrisk.federation import receipts as receipts_module
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.engines.in_memory import InMemoryGrid
 from fedrisk.federation.provisioning.keys import make_signing_pair
@@ -138,8 +141,87 @@ def test_replies_of_two_runs_may_overtake_each_other(
 def test_a_damaged_memory_is_an_error(signer: Countersigner, federation: dict[str, Path]) -> None:
     signer.take("north", head(federation["north"], 1), after=0)
     (signer.folder / "north.json").write_text("{")
-    with pytest.raises(TamperedLogError, match=r"north\.json cannot be read"):
+    with pytest.raises(HomeError, match=r"north\.json cannot be read"):
         signer.receipt("north")
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def damage(signer: Countersigner) -> None:
+    for file in signer.folder.glob("*.json"):
+        file.write_text("{")
+
+
+def lose_the_members(signer: Countersigner) -> None:
+    signer.members.path.unlink()
+
+
+def in_the_way(signer: Countersigner) -> None:
+    shutil.rmtree(signer.folder)
+    signer.folder.write_text("a file where heads are kept")
+
+
+@pytest.mark.parametrize("spoil", [damage, lose_the_members, in_the_way])
+def test_the_coordinator_s_own_files_are_no_site_s_fault(
+    study: Study,
+    signer: Countersigner,
+    federation: dict[str, Path],
+    spoil: Callable[[Countersigner], None],
+) -> None:
+    grid = Folders(federation)
+    ask(study, grid, signer, "r1")
+    spoil(signer)
+    with pytest.raises(HomeError) as told:  # whatever the quorum: nobody is dropped
+        ask(study, grid, signer, "r2", quorum=1)
+    assert "site '" not in told.value.message
+
+
+def test_a_full_disk_while_a_head_is_kept_ends_the_round_and_drops_nobody(
+    study: Study,
+    signer: Countersigner,
+    federation: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    grid = Folders(federation)
+    with monkeypatch.context() as patch:
+        patch.setattr(receipts_module, "write_whole", full)
+        with pytest.raises(HomeError, match=r"\.json cannot be written: No space left") as told:
+            ask(study, grid, signer, "r1", quorum=1)
+    assert "--resume" in told.value.hint
+    ask(study, grid, signer, "r1")
+
+
+def test_a_lock_that_is_held_drops_nobody(
+    study: Study,
+    signer: Countersigner,
+    federation: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedrisk.home.LOCK_SECONDS", 0.05)
+    with signer._locked("north"), pytest.raises(HomeError, match="held this lock"):
+        ask(study, Folders(federation), signer, "r1", quorum=1)
+
+
+def test_a_site_that_was_removed_is_not_waited_for(
+    study: Study, signer: Countersigner, federation: dict[str, Path]
+) -> None:
+    class Removing(Folders):
+        """West is silent, and removed after it was asked."""
+
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            messages = list(messages)
+            pushed = list(super().push_messages(messages))
+            for message, identifier in zip(messages, pushed, strict=True):
+                if message.metadata.dst_node_id == 3:
+                    self._replies.pop(identifier)
+                    with signer.members.changing() as file:
+                        file.read().remove("west", NOW).write(file.path)
+            return pushed
+
+    asking = ask(study, Removing(federation), signer, "r1", quorum=2, deadline=600.0)
+    assert asking.rounds[0].dropped == {"west": "site 'west' was removed from the federation"}
 
 
 def test_receipts_go_out_with_the_next_question_in_any_run(

@@ -6,6 +6,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -15,7 +16,6 @@ from fedrisk.federation.broadcast import Broadcast, Watcher, ignore
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.compatibility import version_warnings
 from fedrisk.federation.progress import Progress
-from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.receipts import Countersigner
 from fedrisk.federation.training import train
 from fedrisk.home import Home
@@ -60,12 +60,13 @@ def execute(
     if reason := progress.stopped():  # asked last: who stops a run marks it, then claims it
         logger.warning("%s", reason)
         return
+    progress = Progress(progress.folder, checkpoints.fenced)
     work = _Work(grid, request, settings, home, progress, checkpoints, watch)
     with progress.hold(checkpoints.token):
         work.run()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Work:
     grid: Grid
     request: TrainingRequest
@@ -75,10 +76,15 @@ class _Work:
     checkpoints: Checkpoints
     watch: Watcher
 
+    @cached_property
+    def broadcast(self) -> Broadcast:
+        """The way to the sites."""
+        return Broadcast(self.grid, self.request, self.settings.poll_seconds, self._tell)
+
     def run(self) -> None:
         try:
             version = self._train_and_record()
-            self.checkpoints.verify()
+            self.progress.succeed(self.checkpoints.token, version=version)
         except SupersededError as error:
             logger.warning("%s", error.message)
         except FedriskError as error:
@@ -86,22 +92,20 @@ class _Work:
         except BaseException as error:
             self._died(error)
             raise
-        else:
-            self.progress.succeed(self.checkpoints.token, version=version)
 
     def _train_and_record(self) -> str:
         result = self._train()
-        self.checkpoints.verify()  # from here on the result leaves this process
-        write_whole(self.progress.folder / "result.json", result.model_dump_json())
+        self.progress.bring(result)
         from fedrisk.registry.record import record_training
 
-        return record_training(result, self.home, self.settings)
+        with self.checkpoints.fenced():  # the registry knows no tokens
+            return record_training(result, self.home, self.settings)
 
     def _train(self) -> TrainingResult:
         kept = self.checkpoints.load()
         rounds = [] if kept is None else kept["conversation"]["rounds"]
         self.progress.catch_up(RoundRecord.model_validate(each) for each in rounds)
-        broadcast = Broadcast(self.grid, self.request, self.settings.poll_seconds, self._tell)
+        broadcast = self.broadcast
         if self.settings.federation is not None:
             broadcast.countersigner = Countersigner.open(
                 self.settings.federation, lambda: datetime.now(UTC)
@@ -116,13 +120,21 @@ class _Work:
 
     def _fail(self, error: FedriskError) -> None:
         with suppress(SupersededError):
-            self.checkpoints.verify()
-            self.progress.fail(error, self.checkpoints.token)
+            self.progress.fail(error, self.checkpoints.token, self.broadcast.unfinished)
 
     def _died(self, error: BaseException) -> None:
-        reason = f"the coordinator's app failed: {error!r}"
+        reason = _reason(error)
         logger.error("%s", reason)
         if self.settings.federation is None:
             self._fail(FederationError(reason, hint="`fedrisk train --resume` takes the run up"))
         else:
-            write_whole(self.progress.folder / "crash.txt", reason + "\n")
+            with suppress(SupersededError):
+                self.progress.crash(reason)
+
+
+def _reason(error: BaseException) -> str:
+    from flwr.supercore.run import RunNotRunningException
+
+    if isinstance(error, RunNotRunningException):
+        return "Flower ended the run: it was stopped there, or its app was taken for dead"
+    return f"the coordinator's app failed: {error!r}"

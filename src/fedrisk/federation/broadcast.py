@@ -50,6 +50,8 @@ class Broadcast:
         Of a federation whose sites keep egress logs: binds nodes to names, checks heads.
     versions : dict of site to str
         The release of fedrisk that each site answered with.
+    unfinished : RoundRecord or None
+        The round that ended the run, for fewer sites than the quorum answered well.
     """
 
     grid: Grid
@@ -61,6 +63,7 @@ class Broadcast:
     roster: Roster = field(init=False)
     countersigner: Countersigner | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    unfinished: RoundRecord | None = field(default=None, init=False)
     _announced: int = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +86,8 @@ class Broadcast:
             When fewer sites than the quorum are left, naming who is missing and why.
         SiteRefusedError
             The same, where all that are missing refused.
+        HomeError
+            When the coordinator's own files cannot be used; no site is dropped then.
         """
         started, sent = time.monotonic(), query.content() if content is None else content
         number = len(self.rounds) + 1
@@ -103,21 +108,24 @@ class Broadcast:
             return reply
 
         deadline = self.request.deadline
-        asked = Collection(self.grid, self.roster, make, judge, deadline, self.poll_seconds)
-        asked.run()
-        dropped = self.roster.close(set(asked.replies), asked.faults)
-        replies = [asked.replies[site] for site in sorted(asked.replies)]
-        self.rounds.append(
-            RoundRecord(
-                number=number,
-                kind=query.kind,
-                seconds=time.monotonic() - started,
-                bytes_out=asked.bytes_out,
-                bytes_in=sum(reply.size for reply in replies),
-                sites=tuple(reply.site for reply in replies),
-                dropped=dropped,
-            )
+        asked = Collection(
+            self.grid, self.roster, make, judge, deadline, self.poll_seconds, heads.removed
         )
+        asked.run()
+        replies = [asked.replies[site] for site in sorted(asked.replies)]
+        record = RoundRecord(
+            number=number,
+            kind=query.kind,
+            seconds=time.monotonic() - started,
+            bytes_out=asked.bytes_out,
+            bytes_in=sum(reply.size for reply in replies),
+            sites=tuple(reply.site for reply in replies),
+            dropped={site: asked.faults[site].message for site in sorted(asked.faults)},
+        )
+        self.unfinished = record
+        self.roster.close(set(asked.replies), asked.faults)
+        self.unfinished = None
+        self.rounds.append(record)
         return replies
 
     def annotate(
@@ -155,6 +163,9 @@ class _Heads:
 
     def nodes(self) -> dict[int, str]:
         return {} if self.countersigner is None else self.countersigner.nodes()
+
+    def removed(self) -> frozenset[str]:
+        return frozenset() if self.countersigner is None else self.countersigner.removed()
 
     def receipt(self, site: str | None) -> str:
         """The receipt to send; of a question that is asked again, the first one counts."""

@@ -9,27 +9,24 @@ a process with an older one that comes back is refused.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from fedrisk.errors import FederationError, HomeError, SupersededError
+from fedrisk.home import locked
 
 logger = logging.getLogger(__name__)
 
 #: Raised when a release changes what a checkpoint holds; others are refused.
 FORMAT = 1
 CURRENT, PREVIOUS = "checkpoint.json", "previous.json"
-#: Longest wait for another process that is writing, in seconds; a write takes milliseconds.
-LOCK_SECONDS = 30.0
 
 
 class Damaged(Exception):  # noqa: N818 never leaves this module
@@ -64,15 +61,38 @@ class Checkpoints:
         """
         with _told(folder, "claimed"):
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder):
+            with _held(folder, "claimed"):
                 token = max(_fence(folder), *(_token(folder / n) for n in (CURRENT, PREVIOUS))) + 1
                 _replace(folder / "fence", _fence_text(token).encode())
         return cls(folder, token)
 
+    @contextmanager
+    def fenced(self, what: str = "looked at") -> Iterator[None]:
+        """Keep others from claiming the run while something of it is written elsewhere.
+
+        Parameters
+        ----------
+        what : str
+            What cannot be done where the folder cannot be used, as an error says.
+
+        Raises
+        ------
+        SupersededError
+            When another process has claimed the run since; nothing may be written then.
+        HomeError
+            When the folder cannot be used.
+        FederationError
+            When another process holds the lock for longer than a write may take.
+        """
+        with _held(self.folder, what):
+            with _told(self.folder, what):
+                self._check()
+            yield
+
     def verify(self) -> None:
         """Raise SupersededError when another process has claimed the run since."""
-        with _told(self.folder, "looked at"), _locked(self.folder):
-            self._check()
+        with self.fenced():
+            pass
 
     def save(self, document: Mapping[str, Any]) -> None:
         """Write a checkpoint and keep the one before.
@@ -95,8 +115,7 @@ class Checkpoints:
             ) from None
         digest = _digest(FORMAT, self.token, body)
         head = {"format": FORMAT, "token": self.token, "sha256": digest}
-        with _told(self.folder, "written"), _locked(self.folder):
-            self._check()
+        with self.fenced("written"), _told(self.folder, "written"):
             draft = _draft(self.folder / CURRENT, json.dumps(head).encode() + b"\n" + body)
             with suppress(FileNotFoundError, Damaged):
                 _open(self.folder / CURRENT)  # a damaged one must not push out a good one
@@ -113,7 +132,7 @@ class Checkpoints:
             When there are checkpoints and none can be read.
         """
         damaged = []
-        with _told(self.folder, "read"), _locked(self.folder):
+        with _held(self.folder, "read"), _told(self.folder, "read"):
             for name in (CURRENT, PREVIOUS):
                 try:
                     document = _read(self.folder / name)
@@ -228,20 +247,11 @@ def _flush(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    end = time.monotonic() + LOCK_SECONDS
-    with (folder / "lock").open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise FederationError(
-                        f"another process holds {folder / 'lock'}",
-                        hint="it may be stopped in the middle of a write: end it",
-                    ) from None
-                time.sleep(0.01)
+def _held(folder: Path, what: str) -> Iterator[None]:
+    """The lock of a run's checkpoints; an error of what is done inside is its own."""
+    with ExitStack() as stack:
+        with _told(folder, what):
+            stack.enter_context(locked(folder / "lock", FederationError))
         yield
 
 

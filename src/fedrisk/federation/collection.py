@@ -4,25 +4,29 @@ Every way to fail is one site's: no answer by the deadline, a refusal, an app th
 that cannot be read or cannot be true. Messages that the transport lost are sent again, for a site
 whose SuperNode was restarted answers then; questions have no side effects, so the first answer
 counts and later ones are ignored. The transport itself may fail: it is tried again until the time
-is over. One call of Flower's grid is not bounded here: it may outlast the deadline by as long as
-Flower itself allows, 7200 s for pulling the objects of a reply.
+is over, and no call of it is waited for to its end (`fedrisk.federation.transport`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-import httpx
 from flwr.app import Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from fedrisk.errors import EgressError, FederationError, FedriskError, SiteRefusedError
+from fedrisk.errors import (
+    EgressError,
+    FederationError,
+    FedriskError,
+    HomeError,
+    SiteRefusedError,
+)
 from fedrisk.federation.membership import Roster
 from fedrisk.federation.query import Reply
+from fedrisk.federation.transport import Broken, Pushed, Transport
 
 #: Flower's error codes that say that a message or its reply was lost on the way.
 LOST = frozenset(
@@ -43,8 +47,8 @@ PAUSE = 0.02
 #: Seconds since the last node came in which a site that connects late is waited for, at most the
 #: same part of the deadline, where every other node has answered or failed.
 LATE = 10.0
-#: What a transport that is away raises; anything else is about what it was given.
-AWAY = (OSError, httpx.HTTPError)
+#: Seconds between two looks at who was removed.
+REMOVED_SECONDS = 1.0
 #: Longest reason of a site that is repeated, in characters.
 LONGEST_REASON = 500
 
@@ -53,7 +57,10 @@ Make = Callable[[int, float], Message]
 #: Reads and judges a reply, given the name of the site that sent it.
 Judge = Callable[[Message], Reply]
 
-T = TypeVar("T")
+
+def nobody() -> frozenset[str]:
+    """Sites that were removed where none can be."""
+    return frozenset()
 
 
 @dataclass
@@ -69,6 +76,8 @@ class Collection:
     deadline : float
         Seconds.
     poll_seconds : float
+    removed : callable
+        Tells the sites that the federation's operator has removed: they are not waited for.
     replies : dict of site to Reply
     faults : dict of site to error
     bytes_out : int
@@ -81,6 +90,7 @@ class Collection:
     judge: Judge
     deadline: float
     poll_seconds: float
+    removed: Callable[[], frozenset[str]] = nobody
     replies: dict[str, Reply] = field(default_factory=dict)
     faults: dict[str, FedriskError] = field(default_factory=dict)
     bytes_out: int = 0
@@ -92,48 +102,66 @@ class Collection:
     _nameless: dict[int, FedriskError] = field(default_factory=dict)
     _strangers: dict[int, str] = field(default_factory=dict)  # node: what it is
     _losses: dict[int, str] = field(default_factory=dict)  # node: what became of its message
-    _error: Exception | None = None  # of the transport's last call
-    _one_by_one: bool = False  # how replies are fetched, once fetching them together has failed
+    _look_at_removed: float = 0.0
 
     def __post_init__(self) -> None:
         active = self.roster.active
         self._active = None if active is None else frozenset(active)
         self._before = frozenset(self.roster.nodes.values())
         self._bound = set(self._before)
+        self._transport = Transport(self.grid, 0.0, lambda: time.monotonic())
 
     def run(self) -> None:
         """Ask, and return when every site has settled or the deadline has passed.
 
         Afterwards every active site is in `replies` or in `faults`.
+
+        Raises
+        ------
+        HomeError
+            When the coordinator's own files cannot be used: that is no site's fault.
         """
-        end = time.monotonic() + self.deadline
+        end = self._transport.end = time.monotonic() + self.deadline
         while True:
+            self._drop_removed()
             self._ask(end)
-            self._take(end)
+            self._take()
             left = end - time.monotonic()
             if self._settled() or left <= 0:
                 break
             time.sleep(min(self.poll_seconds, left))
         self._close()
 
+    def _drop_removed(self) -> None:
+        """Let go of sites that were removed meanwhile; a look reads a file, so once a second."""
+        now = time.monotonic()
+        if self._active is None or now < self._look_at_removed:
+            return
+        self._look_at_removed = now + REMOVED_SECONDS
+        for site in self._active & self.removed() - self.replies.keys() - self.faults.keys():
+            self.faults[site] = FederationError(f"site {site!r} was removed from the federation")
+
     def _ask(self, end: float) -> None:
         now = time.monotonic()
-        nodes = [node for node in self._unsettled(end) if self._due.get(node, now) <= now]
-        if not nodes:
+        nodes = [node for node in self._unsettled() if self._due.get(node, now) <= now]
+        if nodes:
+            for node in nodes:
+                self._newest = self._newest if node in self._due else now
+                self._due[node] = now + self._patience(node)
+            messages = [self.make(node, max(end - now, 1.0)) for node in nodes]
+            self._transport.push(nodes, messages)
+        for pushed in self._transport.pushed():
+            self._sent_or_lost(pushed)
+
+    def _sent_or_lost(self, pushed: Pushed) -> None:
+        if pushed.identifier:
+            self._asked[pushed.identifier] = pushed.node
+            self._sent[pushed.identifier] = pushed.began
+            self.bytes_out += content_size(pushed.message)
             return
-        messages = [self.make(node, max(end - now, 1.0)) for node in nodes]
-        for node in nodes:
-            self._newest = self._newest if node in self._due else now
-            self._due[node] = now + self._patience(node)
-        taken = self._call(lambda: self.grid.push_messages(messages), end) or []
-        reason = repr(self._error) if self._error else "Flower took no message for it"
-        taken += [None] * (len(nodes) - len(taken))  # type: ignore[list-item]
-        for node, message, identifier in zip(nodes, messages, taken, strict=False):
-            if identifier:
-                self._asked[identifier], self._sent[identifier] = node, now
-                self.bytes_out += content_size(message)
-            else:  # Flower gives None for a message that it could not take
-                self._lost(node, reason, now)
+        error = self._transport.error
+        reason = repr(error) if error else "Flower took no message for it"
+        self._lost(pushed.node, reason, time.monotonic())
 
     def _patience(self, node: int) -> float:
         """Seconds until a node that stays silent is asked again; longer each time."""
@@ -143,7 +171,7 @@ class Collection:
         self._waits[node] = LONGER * wait
         return wait
 
-    def _unsettled(self, end: float) -> list[int]:
+    def _unsettled(self) -> list[int]:
         """Nodes to ask: those of active sites, and those that have not said who they are."""
         names, known = self.roster.nodes, list[int]()
         if self._active is not None:
@@ -151,7 +179,7 @@ class Collection:
             known = [node for node, site in names.items() if site in missing]
             if missing <= {names[node] for node in known}:
                 return known
-        connected = sorted(set(self._call(self.grid.get_node_ids, end) or ()))
+        connected = self._transport.connected()
         done = {*names, *self._nameless, *self._strangers}
         if self._active is None:
             if len(connected) < (self.roster.quorum or 1):
@@ -160,51 +188,25 @@ class Collection:
             done -= {node for node in names if names[node] not in settled}
         return known + [node for node in connected if node not in done]
 
-    def _take(self, end: float) -> None:
-        """Fetch replies; one by one where one of them may have kept the others back."""
-        if not self._asked:
-            return
-        if not self._one_by_one:
-            together = list(self._asked)
-            found = self._call(lambda: self.grid.pull_messages(together), end)
-            self._one_by_one = found is None
-            self._settle_all(found or ())
-            return
-        self._one_by_one = False
-        for identifier, node in list(self._asked.items()):
-            found = self._call(lambda one=identifier: self.grid.pull_messages([one]), end)  # type: ignore[misc]
-            self._settle_all(found or ())
-            if found is None:
-                self._one_by_one = True
-                if isinstance(self._error, AWAY):
-                    return
-                del self._asked[identifier]
-                own = self.roster.nodes.get(node)
-                reason = f"{_named(node, own)} sent no readable answer: {_short(repr(self._error))}"
-                self._blame(node, own, EgressError(reason))
-                self._error = None
-
-    def _call(self, call: Callable[[], Iterable[T]], end: float) -> list[T] | None:
-        """What a call of the grid brings; None where it fails, and `_error` says why."""
-        if self._error is not None and time.monotonic() > end:
-            return None  # a call that hung took the time that was left
-        try:
-            found = list(call())
-        except Exception as error:  # noqa: BLE001 Flower's transports raise their libraries' errors
-            self._error = error
-            return None
-        self._error = None
-        return found
-
-    def _settle_all(self, messages: Iterable[Message]) -> None:
+    def _take(self) -> None:
         now = time.monotonic()
-        for message in messages:
-            asked = message.metadata.reply_to_message_id
+        for found in self._transport.fetch(list(self._asked)):
+            if isinstance(found, Broken):
+                self._unreadable(found)
+                continue
+            asked = found.metadata.reply_to_message_id
             node = self._asked.pop(asked, None)
             if node is not None:
-                if not message.has_error():
+                if not found.has_error():
                     self.roster.seconds[node] = now - self._sent[asked]
-                self._settle(node, message, now)
+                self._settle(node, found, now)
+
+    def _unreadable(self, broken: Broken) -> None:
+        node = self._asked.pop(broken.identifier, None)
+        if node is not None:
+            own = self.roster.nodes.get(node)
+            reason = f"{_named(node, own)} sent no readable answer: {_short(repr(broken.error))}"
+            self._blame(node, own, EgressError(reason))
 
     def _settle(self, node: int, message: Message, now: float) -> None:
         own = self.roster.nodes.get(node)
@@ -234,6 +236,8 @@ class Collection:
     def _judge(self, site: str, message: Message) -> None:
         try:
             self.replies[site] = self.judge(message)
+        except HomeError:  # of the coordinator's own files
+            raise
         except FedriskError as error:
             self.faults[site] = error
         except Exception as error:  # noqa: BLE001 whatever a site's bytes do is that site's fault
@@ -285,12 +289,17 @@ class Collection:
             silent = asked | unnamed
         else:
             silent = {site: asked.get(site, -1) for site in self._active}
-        notes = self._notes()
+        for identifier, node in self._asked.items():
+            if self._transport.stuck(identifier):
+                self._losses[node] = "fetching its answer does not end"
+        for node in self._transport.unsent():
+            self._losses[node] = "Flower has neither taken nor refused its message"
+        notes, error = self._notes(), self._transport.error
         for site, node in silent.items():
             if site not in self.replies and site not in self.faults:
                 known = self._losses.get(node, "") if node in self._due else notes
-                if not known and self._error is not None:
-                    known = repr(self._error)
+                if not known and error is not None:
+                    known = repr(error)
                 self.faults[site] = self._silence(site, known)
 
     def _notes(self) -> str:

@@ -49,7 +49,7 @@ class Roster:
         """Take up what `document` gave."""
         self.active = None if document["active"] is None else tuple(document["active"])
 
-    def close(self, answered: set[str], faults: Mapping[str, FedriskError]) -> dict[str, str]:
+    def close(self, answered: set[str], faults: Mapping[str, FedriskError]) -> None:
         """End a round: drop who did not answer well, if enough stay.
 
         Parameters
@@ -57,11 +57,6 @@ class Roster:
         answered : set of str
         faults : mapping of site to error
             Of every active site that is not among ``answered``.
-
-        Returns
-        -------
-        dict of site to reason
-            Who is dropped by this round.
 
         Raises
         ------
@@ -74,7 +69,6 @@ class Roster:
         if len(answered) < max(needed, 1):
             raise _shortfall(len(answered), max(needed, 1), faults)
         self.active = tuple(sorted(answered))
-        return {site: faults[site].message for site in sorted(faults)}
 
 
 def _shortfall(answered: int, needed: int, faults: Mapping[str, FedriskError]) -> FedriskError:

@@ -2,7 +2,7 @@
 
 Several processes may work on one run, one after the other: each claims it and gets a token that is
 greater than those before (`fedrisk.federation.checkpoint`). What an earlier one says of the end
-does not count once a later one has begun.
+does not count once a later one has begun, and it may write nothing from then on.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from typing import Any
 from fedrisk import errors
 from fedrisk.errors import FederationError, FedriskError
 from fedrisk.federation.provisioning.documents import write_whole
-from fedrisk.study.training import RoundRecord, TrainingRequest
+from fedrisk.study.training import RoundRecord, TrainingRequest, TrainingResult
+
+Fence = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass
@@ -34,9 +36,14 @@ class Progress:
     ----------
     folder : Path
         ``runs/ID`` of the home.
+    fence : callable
+        Gives a context in which nobody can take the run up, or raises SupersededError where
+        somebody has: what this process tells of the run is written in it. Without one, whoever
+        writes must be alone.
     """
 
     folder: Path
+    fence: Fence = nullcontext
     _offset: int = field(default=0, repr=False)
 
     def ask(self, request: TrainingRequest) -> None:
@@ -49,9 +56,8 @@ class Progress:
         """Append a finished round, over what a process that was killed left of its last line."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "progress.jsonl"
-        content = path.read_bytes() if path.exists() else b""
-        with path.open("ab") as file:
-            file.truncate(content.rfind(b"\n") + 1)
+        with self.fence(), path.open("ab") as file:
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
             file.write(record.model_dump_json().encode() + b"\n")
 
     def catch_up(self, records: Iterable[RoundRecord]) -> None:
@@ -59,8 +65,9 @@ class Progress:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "progress.jsonl"
         text = "".join(record.model_dump_json() + "\n" for record in records)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_whole(path, text)
+        with self.fence():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                write_whole(path, text)
 
     def news(self) -> Iterator[RoundRecord]:
         """Rounds that were added since the last call."""
@@ -118,11 +125,37 @@ class Progress:
         """Write the outcome of a run that ended well."""
         self._write({"ok": True, "token": token, **facts})
 
-    def fail(self, error: FedriskError, token: int = 0) -> None:
-        """Write the outcome of a run that ended by an error."""
+    def fail(
+        self, error: FedriskError, token: int = 0, unfinished: RoundRecord | None = None
+    ) -> None:
+        """Write the outcome of a run that ended by an error.
+
+        Parameters
+        ----------
+        error : FedriskError
+        token : int
+        unfinished : RoundRecord, optional
+            The round that ended it: who did not answer well, and why.
+        """
         kind = type(error).__name__
         told = {"class": kind, "message": error.message, "hint": error.hint}
-        self._write({"ok": False, "token": token, **told})
+        last = {} if unfinished is None else {"unfinished": unfinished.model_dump(mode="json")}
+        self._write({"ok": False, "token": token, **told, **last})
+
+    def unfinished(self) -> RoundRecord | None:
+        """The round that ended a run, where one did."""
+        found = (self._outcome() or {}).get("unfinished")
+        return None if found is None else RoundRecord.model_validate(found)
+
+    def crash(self, reason: str) -> None:
+        """Leave word of why this process dies; the run goes on in another one."""
+        with self.fence():
+            write_whole(self.folder / "crash.txt", reason + "\n")
+
+    def bring(self, result: TrainingResult) -> None:
+        """Keep the result, for whoever asked for the run."""
+        with self.fence():
+            write_whole(self.folder / "result.json", result.model_dump_json())
 
     def ended(self) -> bool:
         """Whether there is an outcome that counts, good or bad."""
@@ -175,4 +208,5 @@ class Progress:
 
     def _write(self, document: dict[str, object]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "outcome.json", json.dumps(document))
+        with self.fence():
+            write_whole(self.folder / "outcome.json", json.dumps(document))

@@ -8,8 +8,6 @@ that site, in whatever run. So neither can later tell another story alone. One f
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +20,13 @@ from fedrisk.errors import FederationError, HomeError, TamperedLogError
 from fedrisk.federation.provisioning.coordinator import Federation
 from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.provisioning.members import Member, MembersFile
+from fedrisk.home import locked
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-#: Longest wait for another run that writes a site's head, in seconds; a write takes milliseconds.
-LOCK_SECONDS = 10.0
+#: What helps where the coordinator's own files cannot be used.
+RESUME = "make room or give access, then take the run up with `fedrisk train --resume`"
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,15 @@ class Countersigner:
 
         Raises
         ------
-        TamperedLogError
-            When what is kept of the site is damaged.
+        HomeError
+            When what is kept of the site is damaged or cannot be read: no fault of the site's.
         """
         try:
             return Receipt.from_text(self._file(site).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (TamperedLogError, OSError) as error:
-            raise TamperedLogError(
+        except (TamperedLogError, OSError, UnicodeError) as error:
+            raise HomeError(
                 f"{self._file(site)} cannot be read: {error}",
                 hint="restore it from a copy, or compare the log with the site's operator",
             ) from None
@@ -103,6 +102,8 @@ class Countersigner:
         ------
         TamperedLogError
             When there is none, another key signed it, or the log went back or was rewritten.
+        HomeError
+            When the coordinator's own files cannot be used: no fault of the site's.
         """
         if head is None:
             raise TamperedLogError(f"site {site!r} sent no signed head of its egress log")
@@ -118,34 +119,33 @@ class Countersigner:
                 receipt = countersign(head, self.now().isoformat(timespec="seconds"), self.key)
                 write_whole(self._file(site), receipt.text())
 
+    def removed(self) -> frozenset[str]:
+        """Sites that were removed: no answer of theirs counts, and none will come."""
+        return frozenset(n for n, member in self._known().items() if member.status == "removed")
+
     def _approved(self) -> Mapping[str, Member]:
-        sites = self.members.read().sites
+        sites = self._known()
         return {name: member for name, member in sites.items() if member.status == "approved"}
+
+    def _known(self) -> Mapping[str, Member]:
+        try:
+            return self.members.read().sites
+        except FederationError as error:
+            raise HomeError(error.message, hint=RESUME) from None
 
     def _file(self, site: str) -> Path:
         return self.folder / f"{site}.json"
 
     @contextmanager
     def _locked(self, site: str) -> Iterator[None]:
-        end = time.monotonic() + LOCK_SECONDS
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / f"{site}.lock").open("w") as lock:
-                while not _got(lock.fileno()):
-                    if time.monotonic() > end:
-                        raise FederationError(f"another run holds {lock.name}")
-                    time.sleep(0.01)
+            with locked(self.folder / f"{site}.lock"):
                 yield
         except OSError as error:
-            raise HomeError(f"{self._file(site)} cannot be written: {error.strerror}") from None
-
-
-def _got(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+            raise HomeError(
+                f"{self._file(site)} cannot be written: {error.strerror or error}", hint=RESUME
+            ) from None
 
 
 def _check_order(site: str, head: Head, after: int, known: Head | None) -> None:

@@ -281,7 +281,8 @@ def _give_up(run: Path, attempts: int) -> None:
 
 def _end(run: Path, error: FederationError) -> None:
     """Write a bad outcome in place of whoever works on the run."""
-    Progress(run).fail(error, Checkpoints.claim(run / "checkpoint").token)
+    checkpoints = Checkpoints.claim(run / "checkpoint")
+    Progress(run, checkpoints.fenced).fail(error, checkpoints.token)
 
 
 def stop(control: Control, run: Path, reason: str) -> None:

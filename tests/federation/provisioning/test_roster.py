@@ -81,6 +81,16 @@ def test_rows_are_of_the_newest_run_that_a_site_took_part_in(federation: Federat
     assert (south.rows, south.run) == (110, "z-first")
 
 
+def test_the_refusals_that_ended_a_run_are_told_too(federation: Federation) -> None:
+    last = RoundRecord(number=2, kind="newton", seconds=1.0, dropped={"south": "south is silent"})
+    run(federation, "r1", 10).fail(QuorumError("1 of the 2 sites answered"), unfinished=last)
+    found = seen(federation)
+    (refusal,) = found.sites[1].refusals
+    assert (refusal["run"], refusal["round"], refusal["kind"]) == ("r1", 2, "newton")
+    assert refusal["reason"] == "south is silent"
+    assert found.runs[0].rounds == 1  # it did not finish
+
+
 def test_refusals_tell_run_round_and_reason(federation: Federation) -> None:
     run(federation, "r1", 10, south="site 'south' refuses: study is not approved")
     north, south = seen(federation).sites

@@ -122,13 +122,14 @@ def look(
     """
     runs = _runs(federation.home / "runs")
     rounds = {folder.name: _rounds(folder) for folder in runs}
+    asked = {folder.name: rounds[folder.name] + _unfinished(folder) for folder in runs}
     members = federation.members.read().sites
     return Overview(
         federation=federation.settings.id,
         superlink=federation.superlink,
         running=running,
         note=note,
-        sites=[_site(name, member, nodes, rounds, now) for name, member in members.items()],
+        sites=[_site(name, member, nodes, asked, now) for name, member in members.items()],
         runs=[_run(folder, rounds[folder.name]) for folder in runs],
         certificates={
             n: expiry(federation.folder / n).isoformat() for n in ("server.crt", "ca.crt")
@@ -153,6 +154,15 @@ def _rounds(folder: Path) -> list[RoundRecord]:
         return list(Progress(folder).news())
     except ValueError:
         return []
+
+
+def _unfinished(folder: Path) -> list[RoundRecord]:
+    """The round that ended a run, if one did: who refused is told of it too."""
+    try:
+        found = Progress(folder).unfinished()
+    except (ValueError, KeyError):
+        return []
+    return [] if found is None else [found]
 
 
 def _site(
