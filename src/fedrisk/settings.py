@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field(
         default="text", description="Log lines of the serving processes: JSON for machines."
     )
+    otlp_endpoint: str = Field(
+        default="", description="OpenTelemetry collector that gets traces, by OTLP over HTTP."
+    )
+    trace_share: float = Field(
+        default=1.0, ge=0, le=1, description="Part of the traces beginning here that is sent."
+    )
     flower_start: Literal["resident", "stock"] = Field(
         default="resident",
         description="Fork Flower's commands from a resident process, or start each anew.",

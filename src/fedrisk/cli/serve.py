@@ -198,7 +198,7 @@ def _serve(
     end_well_on_signals()
     models.fetch(home)
 
-    from fedrisk.serving.assembly import assemble, serve_grpc, time_limits
+    from fedrisk.serving.assembly import assemble, serve_grpc, time_limits, with_traces
     from fedrisk.serving.server import run_server
 
     def announce() -> None:
@@ -211,7 +211,7 @@ def _serve(
     beside = None if sockets.grpc is None else serve_grpc(app, sockets.grpc, settings)
     with models.following(home):
         run_server(
-            app,
+            with_traces(app, settings),
             sockets.http,
             settings.log_level,
             announce,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from time import time
 
+from starlette.types import ASGIApp
+
 from fedrisk.errors import UsageError
 from fedrisk.home import Home
 from fedrisk.profiles import Window
@@ -103,12 +105,31 @@ def make_journal(settings: Settings) -> Journal | None:
     return Journal(open_target(settings.audit), time, strict=settings.audit_strict)
 
 
+def process_name(settings: Settings) -> str:
+    """How windows and traces name this process."""
+    return f"{settings.replica or socket.gethostname()}:{os.getpid()}"
+
+
+def with_traces(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application with a span for each request, where a collector is named.
+
+    Raises
+    ------
+    UsageError
+        When the collector's address is none.
+    """
+    if not settings.otlp_endpoint:
+        return app
+    from fedrisk.serving.tracing import traced
+
+    return traced(app, settings.otlp_endpoint, settings.trace_share, process_name(settings))
+
+
 def make_capture(home: Home, settings: Settings) -> Capture:
     """Counting into the home's database of windows, or the one that is named."""
     rules = CaptureRules(timedelta(minutes=settings.capture_minutes), settings.capture_least)
-    source = f"{settings.replica or socket.gethostname()}:{os.getpid()}"
     waiting = home.serving / f"capture-{settings.worker}.json"
-    return Capture(source, window_sink(home, settings), now, rules, waiting)
+    return Capture(process_name(settings), window_sink(home, settings), now, rules, waiting)
 
 
 def window_sink(home: Home, settings: Settings) -> Callable[[list[Window]], object]:
