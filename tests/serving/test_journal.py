@@ -22,10 +22,13 @@ from fedrisk.serving.access.rates import Rates
 from fedrisk.serving.app import create_app
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.journal_target import FileTarget, OutputTarget
+from fedrisk.serving.lifecycle import Lifecycle
 
 from .conftest import ROW, TestClient, until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+#: Turns nobody away on a busy machine.
+PATIENT = Lifecycle(most_lag=60)
 
 
 class Memory:
@@ -130,7 +133,9 @@ def test_a_full_disk_costs_no_answer_and_what_finds_no_room_is_counted(
 ) -> None:
     memory, registry = Memory(), CollectorRegistry()
     memory.full = True
-    with TestClient(create_app(home, registry, journal=journal(memory, most=3))) as client:
+    with TestClient(
+        create_app(home, registry, lifecycle=PATIENT, journal=journal(memory, most=3))
+    ) as client:
         statuses = {client.post("/predict", json=ROW).status_code for _ in range(200)}
         assert statuses == {200}
         until(lambda: "No space left" in caplog.text)
@@ -150,7 +155,7 @@ def test_a_pipe_that_nobody_reads_costs_no_answer(home: Home, stored: StoredMode
     os.set_blocking(writing, True)
     registry = CollectorRegistry()
     kept = journal(OutputTarget(writing), most=5)
-    with TestClient(create_app(home, registry, journal=kept)) as client:
+    with TestClient(create_app(home, registry, lifecycle=PATIENT, journal=kept)) as client:
         statuses = {client.post("/predict", json=ROW).status_code for _ in range(200)}
         assert statuses == {200}
         assert lost(registry) >= 200 - 100 - 5
@@ -191,7 +196,7 @@ def test_a_strict_journal_answers_only_what_it_has_written(
 ) -> None:
     caplog.set_level(logging.CRITICAL)
     memory, registry = Memory(), CollectorRegistry()
-    app = create_app(home, registry, journal=journal(memory, strict=True))
+    app = create_app(home, registry, lifecycle=PATIENT, journal=journal(memory, strict=True))
     with TestClient(app) as client:
         assert client.post("/predict", json=ROW).status_code == 200
         assert [line["status"] for line in memory.documents()] == [200]

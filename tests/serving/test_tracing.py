@@ -16,6 +16,7 @@ from fedrisk.errors import UsageError
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
 from fedrisk.serving.app import create_app
+from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.tracing import traced, traces_url
 
 from .conftest import ROW, TestClient
@@ -149,7 +150,8 @@ def test_a_collector_that_fails_disturbs_no_request(
 ) -> None:
     collector.status = 503
     url = "http://127.0.0.1:9" if away else collector.url
-    with TestClient(traced(create_app(home), url, 1.0, "r")) as client:
+    app = create_app(home, lifecycle=Lifecycle(most_lag=60))
+    with TestClient(traced(app, url, 1.0, "r")) as client:
         assert {client.post("/predict", json=ROW).status_code for _ in range(50)} == {200}
 
 
