@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from fedrisk.errors import FederationError, SupersededError
+from fedrisk.federation import unfinished
+from fedrisk.federation.calls import Call
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.flower import Control
 from fedrisk.federation.progress import Progress
@@ -39,6 +41,7 @@ class Recorder(Control):
         object.__setattr__(self, "ran", [])
         object.__setattr__(self, "stopped", [])
         object.__setattr__(self, "fault", fault)
+        object.__setattr__(self, "gone", False)
 
     def run(self, config: Path) -> str:
         if self.fault:
@@ -48,6 +51,8 @@ class Recorder(Control):
 
     def stop(self, run: str) -> None:
         self.stopped.append(run)
+        if self.gone:
+            raise FederationError("flwr stop failed: run is finished already")
 
 
 @pytest.fixture
@@ -105,6 +110,52 @@ def test_a_run_that_died_is_taken_up_soon(run: Path, control: Any) -> None:
     assert look(run, control, NOW + BACKOFF_SECONDS / 2) == []
     assert look(run, control, NOW + BACKOFF_SECONDS + 1) == ["run taken up"]
     assert len(control.ran) == 2
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_flower_run_that_another_follows_is_stopped_if_it_is_there(
+    run: Path, control: Any, gone: bool
+) -> None:
+    object.__setattr__(control, "gone", gone)
+    submit(control, run, NOW)
+    began_and_died(run)
+    events = look(run, control, NOW + BACKOFF_SECONDS + 1)
+    assert events[-1] == "run taken up"
+    assert control.stopped == ["flower-1"]
+    assert len(control.ran) == 2
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while `flwr run` is waited for."""
+
+    class Interrupted(Call[Any]):
+        told = False
+
+        def ended(self, seconds: float | None = 0.0) -> bool:
+            if not self.told:
+                self.told = True
+                raise KeyboardInterrupt
+            return super().ended(seconds)
+
+    monkeypatch.setattr(unfinished, "Call", Interrupted)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_submission_is_known_and_can_be_stopped(run: Path, control: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        submit(control, run, NOW)
+    assert Submission.read(run) == Submission("flower-1", NOW, -1, 0, 1)
+    assert pending(run, NOW + 1)
+    stop(control, run, "run r1 was stopped")
+    assert control.stopped == ["flower-1"]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_submission_that_fails_leaves_the_run_alone(run: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        submit(Recorder("away"), run, NOW)
+    assert Submission.read(run) is None
 
 
 def test_waits_double_and_end(run: Path, control: Any) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fedrisk.errors import FederationError
+from fedrisk.federation.calls import Call
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.flower import Control, toml_strings
 from fedrisk.federation.progress import Progress
@@ -88,6 +89,10 @@ def submit(control: Control, run: Path, now: float) -> Submission:
     FederationError
         When SuperLink does not take it; nothing is written down then. When the run was stopped,
         before or meanwhile; Flower's run is stopped then too.
+    KeyboardInterrupt
+        Once Flower has answered and that is written down: an interrupted submission is known, and
+        can be followed or stopped. Only a second interrupt does not wait; what it leaves is taken
+        up by the coordinator.
     """
     progress, rounds = Progress(run), finished_rounds(run)
     _refuse_stopped(progress)
@@ -100,16 +105,30 @@ def submit(control: Control, run: Path, now: float) -> Submission:
     write_private(config, text.encode())
     done = Submission("", now, token, rounds, attempts)
     done.write(run)  # first: whoever dies in between leaves a run that is taken up later
+    call = Call(lambda: control.run(config))
+    interrupt = _wait(call)
     try:
-        done = replace(done, flower_run=control.run(config))
-    except FederationError:
+        done = replace(done, flower_run=call.result())
+    except FederationError as error:
         _restore(run, before)
-        raise
+        raise interrupt or error from None
     done.write(run)
+    if interrupt is not None:
+        raise interrupt
     if progress.stopped():  # who stopped it could not know the id of Flower's run
         control.stop(done.flower_run)
     _refuse_stopped(progress)
     return done
+
+
+def _wait(call: Call[str]) -> KeyboardInterrupt | None:
+    """Wait for a call to end; an interrupt meanwhile is for afterwards."""
+    try:
+        call.ended(None)
+    except KeyboardInterrupt as interrupt:
+        call.ended(None)
+        return interrupt
+    return None
 
 
 def deciding(run: Path) -> AbstractContextManager[None]:
@@ -248,8 +267,21 @@ def _take_up(run: Path, control: Control, log: Callable[..., None], now: float) 
         _give_up(run, submission.attempts)
         log("run given up", level="error", run=run.name, attempts=submission.attempts)
         return
+    _stop_superseded(control, submission, log, run)
     done = submit(control, run, now)
     log("run taken up", run=run.name, attempt=done.attempts, rounds=done.rounds)
+
+
+def _stop_superseded(
+    control: Control, submission: Submission, log: Callable[..., None], run: Path
+) -> None:
+    """End the Flower run that another one follows: sites need not answer what it still asks."""
+    if not submission.flower_run:
+        return
+    try:
+        control.stop(submission.flower_run)
+    except FederationError as error:  # Flower has ended it itself, as a rule
+        log("superseded run not stopped", level="debug", run=run.name, reason=error.message)
 
 
 def due(run: Path, submission: Submission, now: float) -> bool:

@@ -72,6 +72,15 @@ def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
         control.nodes()
 
 
+def test_a_command_does_not_hear_ctrl_c_of_its_owner(tmp_path: Path) -> None:
+    """The terminal sends it to the owner's group; a submission must not end half-way by it."""
+    told = 'read -r pid name state parent group rest < /proc/$$/stat; echo "{\\"success\\": true,'
+    told += ' \\"nodes\\": [{\\"node-id\\": $group}]}"'
+    control = Control(command(tmp_path, told), tmp_path / "log")
+    (group,) = control.nodes()
+    assert int(group) != os.getpgrp()
+
+
 def test_no_command_outlives_an_owner_that_was_killed(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     environment = command(tmp_path, f"echo $$ > {note}.new; mv {note}.new {note}; exec sleep 600")

@@ -136,6 +136,8 @@ class Control:
                 text=True,
                 timeout=COMMAND_SECONDS,
                 check=False,
+                # Ctrl-C is its owner's to hear, who may let it finish what it submits.
+                process_group=0,
                 # Of an owner that is killed no command is left, to register what nobody notes.
                 preexec_fn=die_with_parent,
             )
