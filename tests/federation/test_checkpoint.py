@@ -68,10 +68,10 @@ def test_a_kill_between_the_two_renames_loses_one_round_at_most(kept: Checkpoint
 
 
 def test_a_draft_that_was_left_behind_is_no_checkpoint(kept: Checkpoints) -> None:
-    (kept.folder / "checkpoint.part").write_bytes(b"half")
+    (kept.folder / "checkpoint.json.part").write_bytes(b"half")
     assert kept.load() == SECOND
     kept.save({"round": 3})
-    assert not (kept.folder / "checkpoint.part").exists()
+    assert not (kept.folder / "checkpoint.json.part").exists()
 
 
 def test_when_both_are_damaged_it_is_said(kept: Checkpoints) -> None:
@@ -172,7 +172,7 @@ def test_a_write_that_fails_anywhere_leaves_what_was_there(
         elif where == "rename":
             patch.setattr(Path, "replace", full)
         else:
-            patch.setattr(checkpoint, "_draft", full)
+            patch.setattr(checkpoint, "write_draft", full)
         with pytest.raises(HomeError, match="cannot be written: No space left") as told:
             kept.save({"round": 3})
     assert "make room" in told.value.hint

@@ -245,7 +245,7 @@ def _open(folder: Path) -> Federation:
 
 
 def _write(path: Path, text: str) -> None:
-    from fedrisk.federation.provisioning.documents import write_whole
+    from fedrisk.durable import write_whole
 
     try:
         write_whole(path, text)

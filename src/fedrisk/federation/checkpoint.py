@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from fedrisk.durable import put, write_draft, write_whole
 from fedrisk.errors import FederationError, HomeError, SupersededError
 from fedrisk.home import locked
 
@@ -63,7 +63,7 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
             with _held(folder, "claimed"):
                 token = max(_fence(folder), *(_token(folder / n) for n in (CURRENT, PREVIOUS))) + 1
-                _replace(folder / "fence", _fence_text(token).encode())
+                write_whole(folder / "fence", _fence_text(token))
         return cls(folder, token)
 
     @contextmanager
@@ -116,12 +116,11 @@ class Checkpoints:
         digest = _digest(FORMAT, self.token, body)
         head = {"format": FORMAT, "token": self.token, "sha256": digest}
         with self.fenced("written"), _told(self.folder, "written"):
-            draft = _draft(self.folder / CURRENT, json.dumps(head).encode() + b"\n" + body)
+            draft = write_draft(self.folder / CURRENT, json.dumps(head).encode() + b"\n" + body)
             with suppress(FileNotFoundError, Damaged):
                 _open(self.folder / CURRENT)  # a damaged one must not push out a good one
                 (self.folder / CURRENT).replace(self.folder / PREVIOUS)
-            draft.replace(self.folder / CURRENT)
-            _flush(self.folder)
+            put(draft, self.folder / CURRENT)
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint that is whole, or None before the first one.
@@ -216,34 +215,6 @@ def _fence(folder: Path) -> int:
 def _fence_text(token: int) -> str:
     """A token with a checksum: an older one must not come back by a flipped bit."""
     return f"{token} {sha256(str(token).encode()).hexdigest()}\n"
-
-
-def _draft(target: Path, content: bytes) -> Path:
-    """Write beside the target and flush to the disk; whatever fails leaves no draft."""
-    draft = target.with_suffix(".part")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    return draft
-
-
-def _replace(target: Path, content: bytes) -> None:
-    _draft(target, content).replace(target)
-    _flush(target.parent)
-
-
-def _flush(folder: Path) -> None:
-    """Flush a folder, so that its renames outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

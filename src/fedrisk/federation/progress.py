@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fedrisk import errors
+from fedrisk.durable import write_whole
 from fedrisk.errors import FederationError, FedriskError
-from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.study.training import RoundRecord, TrainingRequest, TrainingResult
 
 Fence = Callable[[], AbstractContextManager[object]]

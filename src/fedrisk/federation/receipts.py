@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedrisk.attestation import Head, Receipt, countersign, head_is_signed, read_private
+from fedrisk.durable import write_whole
 from fedrisk.errors import FederationError, HomeError, TamperedLogError
 from fedrisk.federation.provisioning.coordinator import Federation
-from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.provisioning.members import Member, MembersFile
 from fedrisk.home import locked
 

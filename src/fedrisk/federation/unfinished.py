@@ -15,13 +15,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from fedrisk.durable import write_private, write_whole
 from fedrisk.errors import FederationError
 from fedrisk.federation.calls import Call
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.flower import Control, toml_strings
 from fedrisk.federation.progress import Progress
-from fedrisk.federation.provisioning.documents import write_whole
-from fedrisk.federation.provisioning.keys import write_private
 from fedrisk.home import Home, locked
 from fedrisk.study.training import TrainingRequest
 

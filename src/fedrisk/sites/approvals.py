@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from fedrisk.durable import replace
 from fedrisk.errors import SiteFolderError
 from fedrisk.home import locked
-from fedrisk.sites.egress.files import replace
 from fedrisk.study import Study
 
 

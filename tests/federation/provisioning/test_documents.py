@@ -14,7 +14,6 @@ from fedrisk.federation.provisioning.documents import (
     JoinBundle,
     JoinRequest,
     TrustUpdate,
-    write_whole,
 )
 from fedrisk.federation.provisioning.members import Members
 
@@ -59,11 +58,3 @@ def test_files_that_are_no_document(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(FederationError, match=r"nowhere\.json"):
         JoinBundle.read(tmp_path / "nowhere.json")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "d.json"
-    write_whole(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "new \ud800")
-    assert path.read_text() == "old"

@@ -61,13 +61,13 @@ def test_a_crash_between_any_two_bytes_loses_no_answer(folder: Path, data: st.Da
         state["log.jsonl"] = after["log.jsonl"]
     if step == "aside":
         place = data.draw(st.integers(0, len(after["head.json"])))
-        state["head.tmp"] = after["head.json"][:place]
+        state["head.json.part"] = after["head.json"][:place]
     if step in ("head", "mark aside"):
         state["head.json"] = after["head.json"]
         heads.append(history()[number][1])
     if step == "mark aside":
         place = data.draw(st.integers(0, len(after["mark.json"])))
-        state["mark.tmp"] = after["mark.json"][:place]
+        state["mark.json.part"] = after["mark.json"][:place]
     goes_on(restore(folder, state), heads)
 
 
@@ -212,9 +212,9 @@ def test_a_head_that_cannot_be_written_several_times_is_no_tampering(tmp_path: P
     """The line may fit on a full disk where the head does not."""
     log = log_in(tmp_path)
     log.append("t", {})
-    (tmp_path / "head.tmp").mkdir()
+    (tmp_path / "head.json.part").mkdir()
     for _ in range(3):
         with pytest.raises(SiteFolderError, match="cannot be read or written"):
             log.append("t", {})
-    (tmp_path / "head.tmp").rmdir()
+    (tmp_path / "head.json.part").rmdir()
     assert len(log.verify([log.append("t", {})])) == 3

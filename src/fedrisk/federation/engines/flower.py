@@ -11,9 +11,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from fedrisk.durable import write_private
 from fedrisk.errors import FederationError
 from fedrisk.federation.guardian import die_with_parent
-from fedrisk.federation.provisioning.keys import write_private
 
 #: Seconds for one `flwr` command.
 COMMAND_SECONDS = 120.0

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fedrisk.durable import write_private
 from fedrisk.errors import FederationError, HomeError
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.flower import (
@@ -23,7 +24,7 @@ from fedrisk.federation.engines.flower import (
 from fedrisk.federation.engines.processes import Processes, flower_environment, free_ports
 from fedrisk.federation.progress import Progress
 from fedrisk.federation.provisioning.certificates import make_authority, make_server_certificate
-from fedrisk.federation.provisioning.keys import make_site_key, write_private
+from fedrisk.federation.provisioning.keys import make_site_key
 from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.home import Home
 from fedrisk.study.training import RoundRecord, TrainingRequest

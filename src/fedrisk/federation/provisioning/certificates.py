@@ -12,9 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedrisk.durable import write_private, write_whole
 from fedrisk.errors import FederationError
-from fedrisk.federation.provisioning.documents import write_whole
-from fedrisk.federation.provisioning.keys import write_private
 
 #: Clocks of sites and coordinator may differ by this much.
 CLOCK_SKEW = timedelta(hours=1)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from fedrisk import __version__
+from fedrisk.durable import write_whole
 from fedrisk.errors import FederationError
 from fedrisk.federation.provisioning.certificates import (
     cross_sign,
@@ -20,13 +21,7 @@ from fedrisk.federation.provisioning.certificates import (
     make_server_certificate,
     read_certificate,
 )
-from fedrisk.federation.provisioning.documents import (
-    FORMAT,
-    JoinBundle,
-    JoinRequest,
-    TrustUpdate,
-    write_whole,
-)
+from fedrisk.federation.provisioning.documents import FORMAT, JoinBundle, JoinRequest, TrustUpdate
 from fedrisk.federation.provisioning.folders import (
     hold_folder,
     make_folder,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fedrisk.durable import write_whole
 from fedrisk.errors import FederationError, HomeError
 from fedrisk.federation.provisioning.keys import check_public_key, fingerprint, sign, verify
 
@@ -49,16 +49,6 @@ class Document(BaseModel):
     def write(self, path: Path) -> None:
         """Write the file in one step."""
         write_whole(path, self.model_dump_json(indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    draft = path.with_name(path.name + ".part")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def check_format(path: Path, document: Any) -> None:

@@ -10,15 +10,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedrisk import __version__
+from fedrisk.durable import write_whole
 from fedrisk.errors import FederationError
 from fedrisk.federation.provisioning.certificates import check_authorities, read_certificate
-from fedrisk.federation.provisioning.documents import (
-    FORMAT,
-    JoinBundle,
-    JoinRequest,
-    TrustUpdate,
-    write_whole,
-)
+from fedrisk.federation.provisioning.documents import FORMAT, JoinBundle, JoinRequest, TrustUpdate
 from fedrisk.federation.provisioning.folders import (
     make_folder,
     read_settings_file,

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fedrisk.durable import write_whole
 from fedrisk.federation.engines.processes import Processes, flower_environment
 from fedrisk.federation.health import serve_health
-from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.federation.supervision.supervisor import Backoff, Log, Service, Supervisor
 

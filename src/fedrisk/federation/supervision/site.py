@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fedrisk.durable import write_whole
 from fedrisk.federation.engines.flower import supernode_command, toml_strings
 from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.provisioning.connection import fault
-from fedrisk.federation.provisioning.documents import write_whole
 from fedrisk.federation.provisioning.site import SiteFolder
 from fedrisk.federation.supervision.run import Supervised
 from fedrisk.federation.supervision.supervisor import Log, Service

@@ -9,6 +9,8 @@ import mmap
 import os
 from pathlib import Path
 
+from fedrisk.durable import flush_folder
+
 #: Inode, size, times of the last change of content and of anything, in ns; none for no file.
 Stamp = tuple[int, int, int, int] | tuple[()]
 
@@ -59,25 +61,4 @@ def append_line(path: Path, end: int, line: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     if new:
-        _sync_folder(path.parent)
-
-
-def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put another content in a file's place in one step; on disk on return if ``durable``."""
-    scratch = path.with_suffix(".tmp")
-    with scratch.open("wb") as file:
-        file.write(content)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    scratch.replace(path)
-    if durable:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        flush_folder(path.parent)

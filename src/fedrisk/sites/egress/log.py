@@ -31,6 +31,7 @@ from fedrisk.attestation import (
     receipt_is_signed,
     sign_head,
 )
+from fedrisk.durable import replace
 from fedrisk.errors import SiteFolderError, TamperedLogError
 from fedrisk.home import locked
 from fedrisk.sites.egress.chain import (
@@ -43,7 +44,7 @@ from fedrisk.sites.egress.chain import (
     read_receipts,
     tampered,
 )
-from fedrisk.sites.egress.files import append_line, line_before, replace, whole_lines
+from fedrisk.sites.egress.files import append_line, line_before, whole_lines
 from fedrisk.sites.egress.marks import Mark, Place
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fedrisk import durable
 from fedrisk.attestation import canonical, is_signed, public_text
-from fedrisk.sites.egress import files as egress_files
 from fedrisk.sites.egress.files import stamp
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Mark:
         document: dict[str, Any] = asdict(self)
         signature = base64.b64encode(key.sign(_MARK + canonical(document))).decode()
         content = canonical(document | {"signature": signature})
-        egress_files.replace(path, content, durable=False)
+        durable.replace(path, content, durable=False)
 
     @classmethod
     def read(cls, path: Path, key: Ed25519PrivateKey) -> Self | None:
