@@ -116,6 +116,12 @@ def test_a_request_that_was_changed_on_its_way_has_another_fingerprint(made: Run
     assert approve(made, "north", told)[0] == 6
 
 
+def test_a_bundle_that_cannot_be_written_invites_nobody(made: Run) -> None:
+    code, _, err = federation(made, "add-site", "north", "--output", "nowhere/north.json")
+    assert (code, "cannot be written" in err) == (2, True)
+    assert federation(made, "add-site", "north", "--output", "north.json")[0] == 0
+
+
 def test_two_sites_have_two_names_and_two_keys(made: Run) -> None:
     approve(made, "north", invite(made, "north"))
     code, _, err = federation(made, "add-site", "north", "--output", "again.json")

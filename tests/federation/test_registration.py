@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,12 @@ class Nodes(Control):
     registered: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    meanwhile: list[Callable[[], object]] = field(default_factory=list)
+
+    def _wait(self) -> None:
+        """What operators do while SuperLink is asked, once."""
+        while self.meanwhile:
+            self.meanwhile.pop()()
 
     def register(self, public_key: Path) -> str:
         key = public_key.read_text(encoding="utf-8").strip()
@@ -34,10 +41,12 @@ class Nodes(Control):
         if key in self.broken:
             raise FederationError("no")
         node = str(len(self.registered) + len(self.gone) + 1)
+        self._wait()
         self.registered[node] = key
         return node
 
     def unregister(self, node: str) -> None:
+        self._wait()
         self.gone.add(node)
         del self.registered[node]
 
@@ -202,3 +211,77 @@ def test_a_node_that_was_not_written_down_goes_with_its_site(
     remove(file, "north")
     assert register_members(file, control) == ["node 1 is of no site and refused from now on"]
     assert control.registered == {}
+
+
+def locked_remove(file: MembersFile, name: str) -> None:
+    """As `fedrisk federation remove-site` does."""
+    with file.changing():
+        remove(file, name)
+
+
+def test_operators_wait_for_no_call_to_superlink(
+    file: MembersFile, control: Nodes, tmp_path: Path
+) -> None:
+    """A site that is removed while it is registered is not let in by that."""
+    approve(file, tmp_path, "north", "one")
+    key = approve(file, tmp_path, "south", "two")
+    control.meanwhile.append(lambda: locked_remove(file, "north"))
+    register_members(file, control)
+    assert file.read().sites["north"].status == "removed"
+    assert file.read().sites["north"].retired_nodes == ("1",)
+    register_members(file, control)
+    assert list(control.registered.values()) == [key]
+    assert file.read().sites["north"].retired_nodes == ()
+
+
+def test_a_key_that_changes_while_the_old_one_is_registered(
+    file: MembersFile, control: Nodes, tmp_path: Path
+) -> None:
+    approve(file, tmp_path, "north", "one")
+
+    def rotate() -> None:
+        with file.changing():
+            approve(file, tmp_path, "north", "two")
+
+    control.meanwhile.append(rotate)
+    register_members(file, control)
+    assert file.read().sites["north"].node == ""
+    register_members(file, control)
+    assert list(control.registered.values()) == [public_text(tmp_path / "two.key")]
+    assert control.gone == {"1"}
+
+
+def test_a_node_that_is_given_up_while_another_is_refused_is_refused_too(
+    file: MembersFile, control: Nodes, tmp_path: Path
+) -> None:
+    approve(file, tmp_path, "north", "one")
+    register_members(file, control)
+    approve(file, tmp_path, "north", "two")
+    node = file.read().sites["north"].model_copy(update={"node": "9"})
+
+    def give_up_another() -> None:
+        with file.changing():
+            file.read().with_member("north", node.without_key()).write(file.path)
+
+    control.meanwhile.append(give_up_another)
+    register_members(file, control)
+    assert control.gone == {"1"}
+    assert file.read().sites["north"].retired_nodes == ("9",), "the next call refuses it"
+
+
+def test_an_end_within_a_call_leaves_what_the_next_one_mends(
+    file: MembersFile, control: Nodes, tmp_path: Path
+) -> None:
+    approve(file, tmp_path, "north", "one")
+    register_members(file, control)
+    approve(file, tmp_path, "north", "two")
+
+    def ends() -> None:
+        raise KeyboardInterrupt
+
+    control.meanwhile.append(ends)
+    with pytest.raises(KeyboardInterrupt):
+        register_members(file, control)
+    register_members(file, control)
+    assert list(control.registered.values()) == [public_text(tmp_path / "two.key")]
+    assert control.gone == {"1"}

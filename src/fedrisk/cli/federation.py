@@ -77,8 +77,11 @@ def add_site(name: str, folder: Path, output: Path, as_json: bool) -> None:
             f"{name!r} is not a site's name",
             hint="letters, digits, '.', '_' and '-', at most 64, a letter or digit first",
         )
-    bundle = _open(folder).invite(name, datetime.now(UTC))
-    _write(output, bundle.model_dump_json(indent=2) + "\n")
+    _open(folder).invite(
+        name,
+        datetime.now(UTC),
+        lambda bundle: _write(output, bundle.model_dump_json(indent=2) + "\n"),
+    )
     if as_json:
         click.echo(json.dumps({"site": name, "bundle": str(output)}))
         return

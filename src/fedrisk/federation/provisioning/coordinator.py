@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,11 +137,20 @@ class Federation:
         host = self.settings.hosts[0]
         return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
 
-    def invite(self, site: str, now: datetime) -> JoinBundle:
-        """Write a site's name down and give its join bundle."""
-        with self.members.changing() as members:
-            members.read().invite(site, now).write(members.path)
-        return JoinBundle(
+    def invite(
+        self, site: str, now: datetime, hand_over: Callable[[JoinBundle], object] = lambda _: None
+    ) -> JoinBundle:
+        """Write a site's name down and give its join bundle.
+
+        Parameters
+        ----------
+        site : str
+        now : datetime
+        hand_over : callable
+            Called with the bundle before the name is written down: an end in between, or an error,
+            leaves the name free, and a bundle by which nobody gets in.
+        """
+        bundle = JoinBundle(
             federation=self.settings.id,
             site=site,
             superlink=self.superlink,
@@ -149,6 +158,11 @@ class Federation:
             coordinator_key=self.public_key(),
             version=__version__,
         )
+        with self.members.changing() as members:
+            invited = members.read().invite(site, now)
+            hand_over(bundle)
+            invited.write(members.path)
+        return bundle
 
     def check_request(self, site: str, request: JoinRequest) -> JoinRequest:
         """The request, when it is this federation's and this site's, with sound keys."""
