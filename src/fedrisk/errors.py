@@ -231,6 +231,11 @@ class AccessError(FedriskError):
     challenge : str
         What the caller is told beside ``WWW-Authenticate: Bearer`` (RFC 6750, 3), such as
         ``error="invalid_token"``.
+
+    Attributes
+    ----------
+    key_id : str or None
+        Who it is, where that is known: for the audit journal.
     """
 
     exit_code = 12
@@ -239,6 +244,7 @@ class AccessError(FedriskError):
     def __init__(self, message: str, hint: str = "", challenge: str = "") -> None:
         super().__init__(message, hint)
         self.challenge = challenge
+        self.key_id: str | None = None
 
 
 class CredentialsError(AccessError):

@@ -147,6 +147,13 @@ class Guard:
         principal = self._remembered.get(authorization or b"")
         if principal is None or (principal.until is not None and self._clock() >= principal.until):
             principal = self._identify(authorization)
+        try:
+            return self._let_in(principal, scope)
+        except AccessError as error:
+            error.key_id = principal.key.id
+            raise
+
+    def _let_in(self, principal: Principal, scope: str) -> Principal:
         key = principal.key
         if scope and scope not in key.scopes:
             raise AccessError(
@@ -216,6 +223,9 @@ class Guarded:
             principal = self._guard.admit(header, self._scope)
         except (UnknownSignerError, IssuerError):
             principal = await self._guard.admit_renewed(header, self._scope)
+        except AccessError as error:
+            scope["key_id"] = error.key_id
+            raise
         scope["key_id"] = principal.key.id
         try:
             await self._app(scope, receive, send)
