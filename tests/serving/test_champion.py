@@ -1,19 +1,33 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import shutil
+import threading
+from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from fedrisk.errors import FedriskError, ModelFileError
 from fedrisk.home import Home
-from fedrisk.registry.cache import MODEL, StoredModel, clear_model, generation, read_model
+from fedrisk.models.checks import make_checks
+from fedrisk.registry.cache import (
+    MODEL,
+    StoredModel,
+    clear_model,
+    generation,
+    read_model,
+    write_model,
+)
 from fedrisk.serving.app import create_app
 from fedrisk.serving.champion import Champion
+from fedrisk.serving.process import start_server
+from fedrisk.serving.scoring import Scorer
 
-from .conftest import ROW, TestClient, store, until
+from .conftest import ROW, TestClient, fit, store, until
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
@@ -123,3 +137,82 @@ def test_the_api_reports_a_refused_model_and_goes_on(home: Home, stored: StoredM
         assert client.post("/predict", json=ROW).json()["model"]["version"] == "1"
         assert 'model_loads_total{result="refused"} 1.0' in client.get("/metrics").text
         json.dumps(answer.json())
+
+
+SWAPS = 40  # `make swaps` does a thousand
+
+
+class Caller(threading.Thread):
+    """Asks over one connection until it is told to stop; notes every answer that is not right."""
+
+    def __init__(self, url: str, risks: dict[str, list[float]], rows: list[dict]) -> None:
+        super().__init__()
+        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        self.risks = risks
+        self.rows = rows
+        self.stop = threading.Event()
+        self.by_version: Counter[str] = Counter()
+        self.wrong: list[object] = []
+
+    def run(self) -> None:
+        try:
+            number = 0
+            while not self.stop.is_set():
+                number = (number + 1) % len(self.rows)
+                self.ask(number)
+        except (OSError, http.client.HTTPException) as error:
+            self.wrong.append(error)
+        finally:
+            self.connection.close()
+
+    def ask(self, number: int) -> None:
+        self.connection.request("POST", "/predict", json.dumps(self.rows[number]).encode())
+        answer = self.connection.getresponse()
+        told = json.load(answer)
+        if answer.status == 503 and "behind" in told["error"]:
+            return  # a loaded machine makes the server late
+        if answer.status != 200:
+            self.wrong.append(told)
+            return
+        version = told["model"]["version"]
+        self.by_version[version] += 1
+        if told["risk_score"] != self.risks[version][number]:
+            self.wrong.append((version, number, told["risk_score"]))
+
+
+def test_swaps_under_load_fail_no_request_and_every_answer_is_of_the_model_it_names(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDRISK_CACHE_SECONDS", "0.01")
+    fitted = {version: fit(seed=int(version)) for version in ("1", "2")}
+    checks = {version: make_checks(model) for version, (model, _) in fitted.items()}
+    rows = [check["row"] for made in checks.values() for check in made]
+    risks = {v: [Scorer(model).risk(row) for row in rows] for v, (model, _) in fitted.items()}
+
+    def put(version: str) -> None:
+        model, bins = fitted[version]
+        identity = {"name": "clinic", "version": version, "run_id": f"run{version}"}
+        write_model(home.champion, model.document(), bins, checks[version], **identity)
+
+    put("1")
+    assert all(a != b for a, b in zip(risks["1"], risks["2"], strict=True))
+    server = start_server(home, "127.0.0.1", 0, tmp_path / "log")
+    callers = [Caller(server.url, risks, rows) for _ in range(4)]
+    try:
+        server.wait_ready(60)
+        for caller in callers:
+            caller.start()
+        for number in range(1, SWAPS + 1):
+            version = str(number % 2 + 1)
+            put(version)
+            until(lambda v=version: server.wait_ready()["model"]["version"] == v, 60)
+        damage(home)
+        until(lambda: server.wait_ready()["refused"] is not None, 60)
+    finally:
+        for caller in callers:
+            caller.stop.set()
+        for caller in callers:
+            caller.join(60)
+        server.stop()
+    assert [wrong for caller in callers for wrong in caller.wrong] == []
+    assert set(sum((caller.by_version for caller in callers), Counter())) == {"1", "2"}

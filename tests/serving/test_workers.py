@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +92,59 @@ def test_figures_add_up_over_workers_and_a_killed_one_comes_back(home: Home, ser
     assert wait_until(lambda: answers(f"{url}/ready"), 30)
     assert ask(url, ASKED) == ASKED
     assert predictions(url) == 2 * ASKED
+
+
+class Caller(threading.Thread):
+    """Asks over one connection at a time, until it is told to stop."""
+
+    def __init__(self, url: str, stop: threading.Event) -> None:
+        super().__init__()
+        self.place = url.removeprefix("http://")
+        self.stop = stop
+        self.answers = 0
+        self.broken = 0
+        self.wrong: list[int] = []
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection(self.place, timeout=60)
+        while not self.stop.is_set():
+            try:
+                connection.request("POST", "/predict", json.dumps(ROW).encode())
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                self.broken += 1
+                connection.close()
+                continue
+            self.answers += answer.status == 200
+            if answer.status not in (200, 503):  # 503: a loaded machine makes the server late
+                self.wrong.append(answer.status)
+        connection.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_killed_worker_takes_no_more_with_it_than_what_it_was_answering(home, served) -> None:
+    _, url = served
+    assert wait_until(lambda: len(workers(home)) == 2, 30)
+    stop = threading.Event()
+    callers = [Caller(url, stop) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    try:
+        assert wait_until(lambda: all(caller.answers > 5 for caller in callers), 60)
+        killed = workers(home)[0]
+        os.kill(killed, signal.SIGKILL)
+        before = [caller.answers for caller in callers]
+        assert wait_until(
+            lambda: all(c.answers > n + 20 for c, n in zip(callers, before, strict=True)), 60
+        )
+        assert wait_until(lambda: len(workers(home)) == 2 and killed not in workers(home), 60)
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join(60)
+    assert all(caller.broken <= 1 for caller in callers)
+    assert [caller.wrong for caller in callers] == [[]] * len(callers)
 
 
 @pytest.mark.parametrize(("code", "ended"), [(0, 0), (143, 0), (1, 1)])
