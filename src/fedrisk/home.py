@@ -115,6 +115,16 @@ class Home:
         """What the process that follows the registry saw last."""
         return self.serving / "follower.json"
 
+    @property
+    def follower_wake(self) -> Path:
+        """Changes when that process is to look at once."""
+        return self.serving / "follower.wake"
+
+    @property
+    def records(self) -> Path:
+        """Sealed record of predictions, by day; empty unless an operator turns it on."""
+        return self.root / "records"
+
     def pinned(self, version: str) -> Path:
         """Cache of one version, which no alias moves; same files as the champion's."""
         return self.root / "models" / f"pinned-{version}"

@@ -89,7 +89,21 @@ class Settings(BaseSettings):
         default=0, ge=0, description="Requests of one subject at the same time; 0 for no limit."
     )
     cache_seconds: float = Field(
-        default=1.0, gt=0, description="How often the server looks for another model or other keys."
+        default=0.25,
+        gt=0,
+        description="How often the server looks for another model or other keys.",
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None, description="Holds what MLflow signs its webhook's deliveries with."
+    )
+    record_share: float = Field(
+        default=0.0, ge=0, le=1, description="Part of the requests that are recorded, sealed."
+    )
+    record_key: Path | None = Field(
+        default=None, description="Public key that the record is sealed for."
+    )
+    record_days: int | None = Field(
+        default=None, ge=1, le=365, description="Days after which the record is deleted."
     )
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."

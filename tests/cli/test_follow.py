@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import urllib.error
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from running import processes_of, wait_until
+from mlflow_server import mlflow_server
+from running import environment, processes_of, wait_until
 
 from fedrisk.cli.main import cli
 from fedrisk.home import Home
@@ -23,6 +25,15 @@ from tests.cli.test_serve import COMMAND, LONG_AGO, status
 from tests.registry.conftest import STUDY, fit
 
 OWN = Settings(tracking_uri=None, registry_name="")
+SECRET = "an example of a shared secret"
+#: MLflow keeps webhooks' secrets encrypted, and refuses http and loopback unless told otherwise.
+WEBHOOKS = {
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(32)).decode(),
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+}
+#: Seconds between two looks of a follower that nobody wakes: longer than any test.
+NEVER = "3600"
 
 
 @pytest.fixture
@@ -89,3 +100,37 @@ def test_a_pinned_version_is_fetched_once_and_stays(tmp_path: Path, coordinator:
                 assert json.load(answer)["model"]["version"] == "2"
             process.terminate()
             assert process.wait(20) == 0
+
+
+@pytest.mark.slow
+def test_a_promotion_reaches_the_server_by_mlflows_webhook(tmp_path: Path) -> None:
+    """The follower would look again in an hour: what is served was told by the webhook."""
+    from mlflow import MlflowClient
+    from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent
+
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    with mlflow_server(tmp_path, **WEBHOOKS) as registry:
+        settings = Settings(tracking_uri=registry, registry_name="")
+        home = Home(tmp_path / "coordinator").prepare()
+        for number in (1, 2):
+            record_training(fit(parse_study(STUDY), number, f"run-{number}"), home, settings)
+        promote(home, settings, "1", "", LONG_AGO)
+        options = ["--home", str(tmp_path / "server"), "--registry", registry, "--port", "0"]
+        command = [*COMMAND, *options, "--follow", NEVER, "--json"]
+        told = environment(FEDRISK_WEBHOOK_SECRET_FILE=str(secret))
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=told) as process:
+            try:
+                assert process.stdout is not None
+                url = json.loads(process.stdout.readline())["url"]
+                assert wait_until(lambda: serves(url) == "1", 90)
+                created = WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED)
+                MlflowClient(registry, registry).create_webhook(
+                    "fedrisk", f"{url}/webhooks/mlflow", [created], secret=SECRET
+                )
+                promote(home, settings, "2", "", LONG_AGO)
+                assert wait_until(lambda: serves(url) == "2", 60)
+                process.terminate()
+                assert process.wait(40) == 0
+            finally:
+                process.kill()

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
+from mlflow_server import mlflow_server
 
 from fedrisk.home import Home
 from fedrisk.registry.cache import read_model
@@ -23,41 +16,10 @@ from fedrisk.settings import Settings
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
 
-def _wait(url, process, log):
-    for _ in range(300):
-        if process.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-        except OSError:
-            time.sleep(0.4)
-        else:
-            return
-    pytest.fail(log.read_text())
-
-
 @pytest.fixture
 def server(tmp_path):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command += ["--artifacts-destination", str(tmp_path / "served")]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    log = tmp_path / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, start_new_session=True, env=environment
-        )
-    try:
-        _wait(f"http://127.0.0.1:{port}", process, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+    with mlflow_server(tmp_path) as url:
+        yield url
 
 
 @pytest.mark.slow

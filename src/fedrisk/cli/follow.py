@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,6 +66,7 @@ def follow(
         threading.Thread(target=_end_with_input, daemon=True).start()
     from fedrisk.logs import announcer, configure_logs
     from fedrisk.registry.follow import Follower
+    from fedrisk.registry.waking import Waiting
 
     configure_logs(settings.log_format, settings.log_level)
     tell = announcer(settings.log_format, lambda line: click.echo(line, err=True))
@@ -74,7 +74,9 @@ def follow(
     def say(line: str) -> None:
         tell(f"follower: {line}")
 
-    Follower(place, settings, every, say, lambda: datetime.now(UTC)).run(time.sleep)
+    Follower(place, settings, every, say, lambda: datetime.now(UTC)).run(
+        Waiting(place.follower_wake)
+    )
 
 
 def _end_with_input() -> None:

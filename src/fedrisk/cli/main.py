@@ -24,6 +24,7 @@ COMMANDS = {
     "score": ("fedrisk.cli.score:score", "Score a file by the champion, in a stream."),
     "serve": ("fedrisk.cli.serve:serve", "Serve the champion over HTTP."),
     "keys": ("fedrisk.cli.keys:keys", "Make, list and revoke the API's keys."),
+    "record": ("fedrisk.cli.record:record", "Open or erase the sealed record of predictions."),
     "models": ("fedrisk.cli.models:models", "List the registered models."),
     "promote": ("fedrisk.cli.models:promote", "Make a version the champion."),
     "rollback": ("fedrisk.cli.models:rollback", "Return to the champion before this one."),

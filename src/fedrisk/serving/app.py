@@ -35,11 +35,14 @@ from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
 from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
+from fedrisk.serving.recording import Recorder
 from fedrisk.serving.transport import Envelope, error_document
+from fedrisk.serving.webhook import PATH as WEBHOOK
+from fedrisk.serving.webhook import MlflowWebhook
 
 _log = logging.getLogger("fedrisk.serving")
 #: Seconds between two looks at the cache.
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.25
 #: Behind the guard beside predictions: the model, by which anybody could score without a key, and
 #: figures, which tell the level of whoever was scored between two looks at them.
 GUARDED = {"/model": ANY, "/metrics": "metrics"}
@@ -95,6 +98,8 @@ def create_app(
     pinned: str | None = None,
     trial_rules: TrialRules | None = None,
     journal: Journal | None = None,
+    webhook: MlflowWebhook | None = None,
+    recorder: Recorder | None = None,
 ) -> RiskAPI:
     """Build the application over a home's model cache.
 
@@ -124,6 +129,10 @@ def create_app(
         How the challenger is tried; without them it is not even read.
     journal : Journal, optional
         Gets a line for every prediction request.
+    webhook : MlflowWebhook, optional
+        Hears from MLflow what changed; without it the path does not exist.
+    recorder : Recorder, optional
+        Seals a sample of the rows and their scores; without it no row is kept.
     """
     lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
@@ -138,7 +147,9 @@ def create_app(
         trial = Trial(contender, trial_rules, figures)
     if journal is not None:
         journal.count_in(metrics.registry)
-    lifespan = _lifespan(champion, lifecycle, capture, guard, trial, journal, watch_seconds)
+    lifespan = _lifespan(
+        champion, lifecycle, capture, guard, trial, journal, recorder, watch_seconds
+    )
     app = RiskAPI(
         champion,
         title="fedrisk",
@@ -149,13 +160,18 @@ def create_app(
     )
     app.add_middleware(Envelope, failed=metrics.failed, journal=journal)
     app.add_exception_handler(HTTPException, _http_error)
+    if recorder is not None:
+        recorder.count_in(metrics.registry)
+    batch = PredictBatch(champion, metrics, limits, capture, trial=trial, recorder=recorder)
     for path, scope, endpoint in (
-        (PREDICT, "predict", Predict(champion, metrics, limits, capture, trial)),
-        (BATCH, "batch", PredictBatch(champion, metrics, limits, capture, trial=trial)),
+        (PREDICT, "predict", Predict(champion, metrics, limits, capture, trial, recorder)),
+        (BATCH, "batch", batch),
     ):
         guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
         app.direct[path] = Envelope(guarded, metrics.failed, lifecycle, journal)
+    if webhook is not None:
+        app.router.routes.append(Route(WEBHOOK, webhook, methods=["POST"]))
     if capture is not None:
         capture.listener = metrics.capture_answered
     _add_operations(app, home, champion, trial, metrics, lifecycle, capture)
@@ -179,6 +195,7 @@ def _lifespan(
     guard: Guard | None,
     trial: Trial | None,
     journal: Journal | None,
+    recorder: Recorder | None,
     seconds: float,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """What goes on beside requests: models and keys are watched, windows closed, shadows scored."""
@@ -194,6 +211,7 @@ def _lifespan(
         if guard is not None:
             work += [watch_keys(guard, seconds), guard.watch_issuer(seconds)]
         work += [capture.run(seconds)] if capture is not None else []
+        work += [recorder.run(seconds)] if recorder is not None else []
         if trial is not None:
             await asyncio.to_thread(trial.challenger.refresh)
             work += [trial.challenger.watch(seconds), trial.run()]
@@ -205,6 +223,8 @@ def _lifespan(
                 await task
         if capture is not None:
             await asyncio.to_thread(capture.stop)
+        if recorder is not None:
+            await asyncio.to_thread(recorder.stop)
         if journal is not None:
             await asyncio.to_thread(journal.stop)
 

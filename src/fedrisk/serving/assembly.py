@@ -21,8 +21,11 @@ from fedrisk.serving.champion import now
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.journal_target import open_target
 from fedrisk.serving.lifecycle import Lifecycle
+from fedrisk.serving.recording import Recorder, RecordRules
+from fedrisk.serving.recording.files import DayFile
 from fedrisk.serving.server import Beside
 from fedrisk.serving.time_limits import TimeLimits
+from fedrisk.serving.webhook import MlflowWebhook, read_secret
 from fedrisk.settings import Settings
 
 
@@ -39,7 +42,7 @@ def assemble(
     HomeError
         When the file of keys is damaged: then nobody is admitted, and nothing starts.
     UsageError
-        When the audit journal cannot be written.
+        When the audit journal cannot be written, or the webhook's secret cannot be read.
     """
     lifecycle = Lifecycle()
     guard = make_guard(home, settings)
@@ -54,6 +57,8 @@ def assemble(
         pinned=pinned,
         trial_rules=None if pinned else trial_rules(settings),
         journal=make_journal(settings),
+        webhook=make_webhook(home, settings),
+        recorder=make_recorder(home, settings),
     )
     return app, lifecycle
 
@@ -106,7 +111,7 @@ def make_journal(settings: Settings) -> Journal | None:
 
 
 def process_name(settings: Settings) -> str:
-    """How windows and traces name this process."""
+    """How windows, records and traces name this process."""
     return f"{settings.replica or socket.gethostname()}:{os.getpid()}"
 
 
@@ -123,6 +128,35 @@ def with_traces(app: ASGIApp, settings: Settings) -> ASGIApp:
     from fedrisk.serving.tracing import traced
 
     return traced(app, settings.otlp_endpoint, settings.trace_share, process_name(settings))
+
+
+def make_webhook(home: Home, settings: Settings) -> MlflowWebhook | None:
+    """What hears from MLflow; None where there is no secret to know it by."""
+    if settings.webhook_secret_file is None:
+        return None
+    return MlflowWebhook(read_secret(settings.webhook_secret_file), home.follower_wake, now)
+
+
+def make_recorder(home: Home, settings: Settings) -> Recorder | None:
+    """The sealed record of a sample; None where nothing is kept.
+
+    Raises
+    ------
+    UsageError
+        When a share is to be recorded without a public key or a limit of days.
+    """
+    if not settings.record_share and settings.record_days is None:
+        return None
+    if settings.record_days is None or (settings.record_share and settings.record_key is None):
+        raise UsageError(
+            "FEDRISK_RECORD_SHARE needs FEDRISK_RECORD_KEY and FEDRISK_RECORD_DAYS",
+            hint="`fedrisk record keygen` makes a key; nothing is recorded without a time limit",
+        )
+    from fedrisk.serving.recording.sealing import read_public
+
+    key = None if settings.record_key is None else read_public(settings.record_key)
+    file = DayFile(home.records, process_name(settings), key)
+    return Recorder(file, RecordRules(settings.record_share, settings.record_days), now)
 
 
 def make_capture(home: Home, settings: Settings) -> Capture:

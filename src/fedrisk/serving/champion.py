@@ -1,8 +1,8 @@
 """The served model: loaded, verified, and swapped when the cache gets another one.
 
-The cache is looked at every second; that costs one read of a symbolic link. A new champion is read
-and tested in a thread while the old one goes on answering, and replaces it by one assignment. One
-that is damaged or fails its self-test is refused and reported, and the old one stays.
+The cache is looked at four times a second; that costs one read of a symbolic link. A new champion
+is read and tested in a thread while the old one goes on answering, and replaces it by one
+assignment. One that is damaged or fails its self-test is refused and reported, and the old stays.
 """
 
 from __future__ import annotations

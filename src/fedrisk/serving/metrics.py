@@ -26,7 +26,10 @@ LATENCY_BUCKETS = (
 )
 #: Paths that are counted by name; what strangers make up is counted together.
 ENDPOINTS = frozenset(
-    ("/", "/predict", "/predict/batch", "/health", "/ready", "/metrics", "/model", "/docs")
+    (
+        *("/", "/predict", "/predict/batch", "/health", "/ready", "/metrics", "/model", "/docs"),
+        "/webhooks/mlflow",
+    )
 )
 #: Paths with names in them, counted together: how they begin, how they end, as what.
 FAMILIES = (

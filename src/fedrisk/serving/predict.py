@@ -20,6 +20,7 @@ from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.formats import ScoredBatch, batch_format, is_json
 from fedrisk.serving.journal import SCORED
 from fedrisk.serving.metrics import ServingMetrics
+from fedrisk.serving.recording import Recorder
 from fedrisk.serving.request import Row
 from fedrisk.serving.scoring import LEVELS
 from fedrisk.serving.transport import header, media_type, read_body, respond
@@ -78,11 +79,13 @@ class Predict:
         limits: Limits,
         capture: Capture | None = None,
         trial: Trial | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.champion = champion
         self.metrics = metrics
         self.capture = capture
         self.trial = trial
+        self.recorder = recorder
         self.limit = limits.row_bytes
         self._latency = metrics.latency(PREDICT)
 
@@ -144,6 +147,8 @@ class Predict:
         self.metrics.predicted(PREDICT, level, served.stored.version)
         if self.capture is not None:
             self.capture.count_row(served.stored, row, risk)
+        if self.recorder is not None:
+            self.recorder.note(served.stored, PREDICT, scope["request_id"], (row,), (risk,))
         for warning in warnings:
             self.metrics.implausible(warning["field"])
         if trial is not None:
@@ -165,8 +170,10 @@ class PredictBatch:
         capture: Capture | None = None,
         endpoint: str = BATCH,
         trial: Trial | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.recorder = recorder
         self.champion = champion
         self.metrics = metrics
         self.capture = capture
@@ -257,6 +264,8 @@ class PredictBatch:
         explanations = scorer.explain(rows) if explain else None
         if self.capture is not None:
             self.capture.count_columns(served.stored, columns, risks)
+        if self.recorder is not None:
+            self.recorder.note(served.stored, self.endpoint, request_id, rows, risks)
         for level in LEVELS:
             count = levels.count(level)
             if count:
