@@ -21,7 +21,7 @@ from fedrisk.federation.calls import Call
 
 #: Seconds that a call of the grid is waited for; also how long one outlasts the deadline, or two,
 #: where replies that were fetched together have to be fetched alone.
-CALL_SECONDS = 10.0
+CALL_SECONDS = 30.0
 #: Replies that are fetched at once, each alone.
 AT_ONCE = 20
 #: What a transport that is away raises; anything else is about what it was given.
