@@ -20,6 +20,7 @@ run: install ## The main job on this machine: train over sites, register, serve
 
 .PHONY: test
 test: install ## Run the tests, except those that start a federation of processes
+	@scripts/ensure-command.sh java default-jre-headless # for the tests that run Spark
 	$(BIN)/pytest -m "not federation"
 
 .PHONY: e2e
@@ -29,8 +30,7 @@ e2e: install ## Run the tests that start a federation of processes (minutes)
 .PHONY: e2e-federation
 e2e-federation: install ## A federation of four hosts: joins, kills, drop-outs, refusals (root)
 	@# With FEDRISK_REQUIRE_HOSTS=1 it fails, instead of skipping, where no hosts can be made.
-	@if ! command -v ip >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get --quiet update && apt-get --quiet --yes install --no-install-recommends iproute2; fi
+	@scripts/ensure-command.sh ip iproute2
 	$(BIN)/pytest -m hosts
 
 .PHONY: check

@@ -187,3 +187,52 @@ def test_windows_are_counted_by_the_version_that_answered(both: Home) -> None:
         versions = [answered_by(client, **{"X-Request-ID": f"r{n}"}) for n in range(200)]
     counted = {window.version: window.profile.rows for window in windows}
     assert counted == {version: versions.count(version) for version in ("1", "2")}
+
+
+TENSORS = [
+    {"name": name, "datatype": kind, "shape": [1], "data": [ROW[name]]}
+    for name, kind in zip(ROW, ("FP64", "FP64", "FP64", "BYTES", "BYTES"), strict=True)
+]
+
+
+def inferred_by(client: TestClient, version: str = "") -> tuple[int, str]:
+    """Status and version of an inference; of an error its text."""
+    path = f"/versions/{version}" if version else ""
+    answer = client.post(f"/v2/models/clinic{path}/infer", json={"inputs": TENSORS})
+    return answer.status_code, answer.json().get("model_version") or answer.json()["error"]
+
+
+def test_inference_takes_part_and_a_named_version_answers_alone(both: Home) -> None:
+    with serving(both, share=1.0) as client:
+        assert inferred_by(client) == (200, "2")
+        assert inferred_by(client, "1") == (200, "1")
+        assert inferred_by(client, "2") == (200, "2")
+        assert inferred_by(client, "3") == (404, "this version does not serve, 1 and 2 do")
+        assert client.get("/v2/models/clinic").json()["versions"] == ["1", "2"]
+        assert client.get("/v2/models/clinic/versions/2/ready").status_code == 200
+        assert figure(client, 'challenger_rows_total{role="canary"') == 2
+
+
+def test_nobody_may_name_a_challenger_in_the_shadow(both: Home) -> None:
+    with serving(both, shadow=True) as client:
+        assert inferred_by(client) == (200, "1")
+        assert inferred_by(client, "2") == (404, "this version does not serve, 1 does")
+        assert client.get("/v2/models/clinic").json()["versions"] == ["1"]
+        until(lambda: figure(client, 'challenger_rows_total{role="shadow"') == 1)
+
+
+def test_a_named_challenger_that_fails_is_not_answered_for(
+    both: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(both, share=1.0) as client:
+        risks = Scorer.risks
+
+        def failing(self: Scorer, columns):
+            if self.model.intercept != fit(STUDY)[0].intercept:
+                raise ArithmeticError("challenger")
+            return risks(self, columns)
+
+        monkeypatch.setattr(Scorer, "risks", failing)
+        assert inferred_by(client) == (200, "1")
+        assert inferred_by(client, "2")[0] == 500
+        assert figure(client, 'challenger_errors_total{role="canary"') == 2

@@ -143,12 +143,18 @@ def renamed(text: str, package: str) -> str:
 
 
 def _signature(study: Study) -> ModelSignature:
+    """What MLflow checks before the scorer does.
+
+    A category is any type: the scorer takes a level in every form that files may have, and MLflow
+    would refuse the number 0 for the level ``0``.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
 
     columns: list[ColSpec | TensorSpec] = [
         ColSpec(
-            DataType.double if isinstance(feature, NumberFeature) else DataType.string,
+            DataType.double if isinstance(feature, NumberFeature) else AnyType(),  # type: ignore[no-untyped-call]
             name=feature.name,
             required=feature.missing == "reject",
         )

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from serving.conftest import TestClient as TestClient
+from serving.conftest import fit
 from serving.conftest import home as home
 from serving.conftest import stored as stored
 
 from fedrisk.home import Home
+from fedrisk.models.checks import make_checks
+from fedrisk.registry.cache import StoredModel, write_model
 from fedrisk.serving.app import create_app
 from fedrisk.serving.lifecycle import Lifecycle
 
@@ -67,6 +70,13 @@ def bundle(resources: list[Any]) -> dict[str, Any]:
     """A Bundle."""
     entries = [{"resource": resource} for resource in resources]
     return {"resourceType": "Bundle", "type": "collection", "entry": entries}
+
+
+def challenge(home: Home) -> StoredModel:
+    """Put a challenger, version 2, into a home."""
+    model, bins = fit(seed=7)
+    parts = model.document(), bins, make_checks(model)
+    return write_model(home.challenger, *parts, name="clinic", version="2", run_id="run7")
 
 
 @pytest.fixture

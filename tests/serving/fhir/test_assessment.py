@@ -12,11 +12,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedrisk.home import Home
+from fedrisk.models.checks import columns_from_rows
 from fedrisk.serving.access import Guard
 from fedrisk.serving.access.keys import KeyRing, make_key, write_keys
 from fedrisk.serving.app import create_app
+from fedrisk.serving.challenger import TrialRules
 
-from .conftest import ALL, MARKER, PATIENT, PM, ROW, WARD, TestClient, bundle, observed
+from .conftest import (
+    ALL,
+    MAPPING,
+    MARKER,
+    NOW,
+    PATIENT,
+    PM,
+    ROW,
+    WARD,
+    TestClient,
+    bundle,
+    challenge,
+    observed,
+)
 
 PATH = "/fhir/RiskAssessment"
 FHIR = {"content-type": "application/fhir+json"}
@@ -279,3 +294,24 @@ def test_without_a_key_or_a_model_the_answer_is_an_outcome(home: Home) -> None:
         (issue,) = outcome(post(client, bundle(ALL)), 401)
         assert issue.startswith("login")
         outcome(post(client, bundle(ALL), authorization=f"Bearer {secret}"), 503)
+
+
+@pytest.mark.parametrize(("share", "version"), [(1.0, "2"), (0.0, "1")])
+def test_an_assessment_names_the_version_that_answered(
+    home: Home, stored: Any, share: float, version: str
+) -> None:
+    """The challenger answers its share; risk, level, method and note are all its own."""
+    home.fhir.write_text(MAPPING)
+    challenger = challenge(home)
+    rules = TrialRules(share=share, shadow=True)
+    app = create_app(home, trial_rules=rules, clock=lambda: NOW, watch_seconds=3600)
+    with TestClient(app) as client:
+        document = post(client, bundle(ALL)).json()
+        answering = {"1": stored, "2": challenger}[version]
+        columns = columns_from_rows(answering.model.study, [ROW])
+        assert document["prediction"][0]["probabilityDecimal"] == pytest.approx(
+            float(answering.model.risk(columns)[0]), rel=1e-12
+        )
+        assert f"version {version}" in document["method"]["text"]
+        assert document["method"]["coding"][0]["version"] == version
+        assert f"version {version}, digest {answering.digest}" in document["note"][0]["text"]

@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 
 from fedrisk.home import Home
 from fedrisk.serving.app import create_app
+from fedrisk.serving.challenger import TrialRules
 
-from .conftest import MARKER, PATIENT, PM, ROW, WARD, TestClient, bundle, observed
+from .conftest import (
+    MAPPING,
+    MARKER,
+    PATIENT,
+    PM,
+    ROW,
+    WARD,
+    TestClient,
+    bundle,
+    challenge,
+    observed,
+)
 
 PATH = "/cds-services/clinic"
 PREFETCH = {
@@ -181,3 +193,14 @@ def test_a_card_is_counted(client) -> None:
     post(client, REQUEST)
     text = client.get("/metrics").text
     assert 'predictions_total{endpoint="/cds-services",level="medium",version="1"} 1.0' in text
+
+
+@pytest.mark.parametrize(("share", "version"), [(1.0, "2"), (0.0, "1")])
+def test_a_card_names_the_version_that_answered(
+    home: Home, stored: Any, share: float, version: str
+) -> None:
+    home.fhir.write_text(MAPPING)
+    challenge(home)
+    app = create_app(home, trial_rules=TrialRules(share, shadow=True), watch_seconds=3600)
+    with TestClient(app) as client:
+        assert card(post(client, REQUEST))["source"]["label"].endswith(f"version {version}")

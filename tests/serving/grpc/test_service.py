@@ -256,6 +256,7 @@ def test_a_trial_answers_over_grpc_too(starting: Starting, home: Home, stored: S
     assert list(named.outputs[0].contents.fp64_contents) == expected()
 
 
+@pytest.mark.slow
 def test_draining_is_told_and_running_calls_are_answered(
     starting: Starting, stored: StoredModel
 ) -> None:
@@ -281,6 +282,7 @@ def test_without_a_model_nothing_is_ready(starting: Starting, home: Home) -> Non
     assert "no model serves yet" in details
 
 
+@pytest.mark.slow
 def test_workers_share_the_port(starting: Starting, stored: StoredModel) -> None:
     served = starting("--workers", "2")
     for _ in range(20):
@@ -296,6 +298,7 @@ def test_a_taken_port_ends_the_command(served: Served, home: Home, stored: Store
     assert f"port {port} on 127.0.0.1 is in use" in told
 
 
+@pytest.mark.slow
 def test_certificates_belong_together_and_encrypt(
     starting: Starting, home: Home, stored: StoredModel, tmp_path: Path
 ) -> None:

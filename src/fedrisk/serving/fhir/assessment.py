@@ -18,7 +18,7 @@ from fedrisk.serving.fhir.reading import Reading, read_case
 from fedrisk.serving.fhir.resources import entries, one_case, parse_json
 from fedrisk.serving.formats import ScoredBatch, is_json
 from fedrisk.serving.journal import SCORED
-from fedrisk.serving.predict import PredictBatch
+from fedrisk.serving.predict import PredictBatch, canary_key
 from fedrisk.serving.transport import media_type, read_body, respond
 from fedrisk.study.contract import parse_duration
 from fedrisk.study.rules import NOT_MISSING
@@ -86,10 +86,12 @@ class RiskAssessments:
         case = one_case(entries(document, str(document["resourceType"])))
         now = self.scoring.champion.clock()
         reading = read_case(case, self.mapping, served.validator, now.date())
-        batch = self.scoring.score(served, [reading.row], True, scope["request_id"])
+        answering, batch = self.scoring.scored(
+            served, [reading.row], True, scope["request_id"], canary_key(scope)
+        )
         scope[SCORED] = (batch.model, 1)
         return orjson.dumps(
-            risk_assessment(served, case.subject, reading, batch, now, self.mapping)
+            risk_assessment(answering, case.subject, reading, batch, now, self.mapping)
         )
 
 

@@ -22,7 +22,7 @@ from fedrisk.serving.fhir.reading import Reading, read_case
 from fedrisk.serving.fhir.resources import Case, entries, one_case, parse_json
 from fedrisk.serving.formats import ScoredBatch, is_json
 from fedrisk.serving.journal import SCORED
-from fedrisk.serving.predict import PredictBatch
+from fedrisk.serving.predict import PredictBatch, canary_key
 from fedrisk.serving.transport import media_type, read_body, respond
 from fedrisk.study import Feature, NumberFeature, Study
 
@@ -167,9 +167,11 @@ class CardService:
             reading = read_case(case, self.mapping, served.validator, today)
         except DataError as error:
             return _unscored(served, link, [f"{v.column}: {v.rule}" for v in error.violations])
-        batch = self.scoring.score(served, [reading.row], True, scope["request_id"])
+        answering, batch = self.scoring.scored(
+            served, [reading.row], True, scope["request_id"], canary_key(scope)
+        )
         scope[SCORED] = (batch.model, 1)
-        return _scored(served, link, reading, batch)
+        return _scored(answering, link, reading, batch)
 
 
 def _card(
