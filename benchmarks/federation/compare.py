@@ -19,6 +19,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from fedrisk.simulation import latest_start, write_cohort
 
 HERE = Path(__file__).parent
 ROUNDS = 5
+#: Longest that one run of each may take.
+RUN_SECONDS, NVFLARE_SECONDS = 1800, 240
+NVFLARE = "nvflare==2.9.*"
 DAYS, PEOPLE = 120, 40
 
 
@@ -45,6 +49,7 @@ def fedrisk(scratch: Path, sites: int, way: str) -> tuple[list[float], float]:
     command = [sys.executable, "-m", "fedrisk", "train", "--home", str(home), "--json"]
     done = subprocess.run(
         [*command, *cohort(scratch / f"cohort-{way}-{sites}", sites)],
+        timeout=RUN_SECONDS,
         env=os.environ | {"FEDRISK_FLOWER_START": way},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -94,10 +99,13 @@ def stock_flower(scratch: Path, sites: int) -> list[float]:
             process.wait(30)
 
 
-def start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], environment: dict[str, str], folder: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start a process in a group of its own."""
     return subprocess.Popen(
         command,
+        cwd=folder,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -106,18 +114,27 @@ def start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Pop
 
 
 def nvflare(python: Path, scratch: Path, sites: int) -> list[float]:
-    """Seconds of each empty round on NVFLARE's simulator."""
+    """Seconds of each empty round on NVFLARE's simulator; none where it does not come to an end."""
     folder = scratch / f"nvflare-{sites}"
     folder.mkdir()
     script = [str(python), str(HERE / "nvflare_rounds.py"), str(sites), str(ROUNDS), str(folder)]
-    subprocess.run(script, check=True, capture_output=True, cwd=folder, timeout=600)
-    return [float(seconds) for seconds in json.loads((folder / "times.json").read_text())]
+    process = start(script, dict(os.environ), folder)
+    try:
+        process.wait(NVFLARE_SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"NVFLARE with {sites} sites: no end in {NVFLARE_SECONDS} s", file=sys.stderr)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers outlive it
+        process.wait(30)
+    times = folder / "times.json"
+    return [float(seconds) for seconds in json.loads(times.read_text())] if times.exists() else []
 
 
 def nvflare_environment(folder: Path) -> Path:
     """An environment with nvflare; its interpreter."""
     venv.create(folder, with_pip=True)
-    subprocess.run([folder / "bin" / "pip", "install", "-q", "nvflare"], check=True)
+    subprocess.run([folder / "bin" / "pip", "install", "-q", NVFLARE], check=True)
     return folder / "bin" / "python"
 
 
@@ -128,6 +145,7 @@ def simulated(scratch: Path, sites: int) -> dict[str, Any]:
     flags = cohort(scratch / f"cohort-simulated-{sites}", sites, people=20)
     done = subprocess.run(
         [*command, "--engine", "simulation", *flags],
+        timeout=RUN_SECONDS,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=True,
@@ -139,6 +157,8 @@ def simulated(scratch: Path, sites: int) -> dict[str, Any]:
 
 def settled(seconds: list[float]) -> str:
     """Median without the first round, which also waits for the sites to connect."""
+    if len(seconds) < 2:
+        return "-"
     return f"{statistics.median(seconds[1:]):.1f}"
 
 
