@@ -16,7 +16,7 @@ import pytest
 from e2e.capture import sitecustomize
 from e2e.capture.search import GROUPS, OUTCOMES, Canary, Frames, leaks
 from e2e.capture.sent import Notes, Sent, numbers_of
-from flwr.app import Array, ArrayRecord, Message
+from flwr.app import Message
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
@@ -25,6 +25,7 @@ from running import environment
 from fedrisk.federation.engines.flower import toml_strings
 from fedrisk.federation.engines.local import LocalEngine
 from fedrisk.federation.engines.processes import Processes
+from fedrisk.federation.packing import pack, unpack
 from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.query import MESSAGE_TYPES
 from fedrisk.home import Home
@@ -239,7 +240,7 @@ def test_all_that_left_is_in_the_log_and_all_in_the_log_was_seen(
     seen = []
     for reply in federation.sent[site].replies:
         (record,) = reply.content.array_records.values()
-        seen.append(Released({name: array.numpy() for name, array in record.items()}).digest)
+        seen.append(Released(unpack(record)).digest)
     assert seen == [entry["payload"] for entry in entries]
 
 
@@ -315,7 +316,7 @@ def test_the_search_finds_numbers_that_are_added_to_a_reply(federation: Federati
     clean = Sent({("1", "", ""): pushed(replies[0])})
     assert leaks(clean, [canary], federation.frames, [], *LEAST) == set()
 
-    replies[0].content["extra"] = ArrayRecord({"newton_sums/hessian": Array(hidden)})
+    replies[0].content["extra"] = pack({"newton_sums/hessian": hidden})
     dirty = Sent({("1", "", ""): pushed(replies[0])})
     assert leaks(dirty, [canary], federation.frames, [], *LEAST) == {
         "age * pressure in newton_sums/hessian",
@@ -330,9 +331,11 @@ def test_the_search_finds_few_outcomes_in_a_group(
 ) -> None:
     sent = replace(federation.sent["north"])  # its replies are put together anew
     (reply,) = (one for one in sent.replies if OUTCOMES in numbers_of(one))
-    arrays = {name: np.array(a.numpy()) for name, a in reply.content["arrays"].items()}
+    arrays = unpack(reply.content["arrays"])
     group = int(np.argmax(arrays[GROUPS]))
-    arrays[GROUPS][group], arrays[OUTCOMES][group] = 20, events
-    reply.content["arrays"] = ArrayRecord({name: Array(a) for name, a in arrays.items()})
+    for name, count in ((GROUPS, 20), (OUTCOMES, events)):
+        arrays[name] = arrays[name].copy()
+        arrays[name][group] = count
+    reply.content["arrays"] = pack(arrays)
     dirty = Sent({("1", "", ""): pushed(reply)})
     assert leaks(dirty, [], federation.frames, [], *LEAST) == {f"{few} below 5 in a group"}

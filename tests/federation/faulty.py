@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Error, Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.engines.in_memory import InMemoryGrid
+from fedrisk.federation.packing import pack, unpack
 from fedrisk.federation.query import MESSAGE_TYPES
 from fedrisk.study import parse_study
 from fedrisk.study.training import TrainingRequest
@@ -94,9 +95,7 @@ def altered(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Fault:
     """One array of the answer changed, by its name, where the answer holds it."""
 
     def fault(_grid: Faulty, asked: Message, reply: Message, _number: int) -> Message:
-        arrays = {
-            key: array.numpy() for key, array in reply.content.array_records["arrays"].items()
-        }
+        arrays = unpack(reply.content.array_records["arrays"])
         if name in arrays:
             arrays[name] = change(arrays[name].copy())
         return with_arrays(asked, reply, arrays)
@@ -106,7 +105,7 @@ def altered(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Fault:
 
 def with_arrays(asked: Message, reply: Message, arrays: Mapping[str, np.ndarray]) -> Message:
     """The reply with other arrays."""
-    record = ArrayRecord({key: Array(np.asarray(value)) for key, value in arrays.items()})
+    record = pack(arrays)
     others = {key: value for key, value in reply.content.items() if key != "arrays"}
     return Message(RecordDict({**others, "arrays": record}), reply_to=asked)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedrisk.errors import EgressError, FederationError, QuorumError, SiteRefusedError
 from fedrisk.federation.broadcast import Broadcast
@@ -66,9 +66,8 @@ def test_missing_sites_end_at_the_deadline(study: Study, sites: dict[str, Path])
 def test_two_sites_with_one_name(study: Study, sites: dict[str, Path]) -> None:
     replies = RecordDict(
         {
-            "site": ConfigRecord({"name": "south"}),
+            "site": ConfigRecord({"name": "south", "rows": 1}),
             "arrays": ArrayRecord(),
-            "metrics": MetricRecord({"num-examples": 1}),
         }
     )
     with pytest.raises(FederationError, match="two sites call themselves south"):

@@ -18,6 +18,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from fedrisk.errors import DataError, SiteFolderError
 from fedrisk.federation import client_app
 from fedrisk.federation.client_app import _cohort, handle
+from fedrisk.federation.packing import unpack
 from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.query import MESSAGE_TYPES, Query, read_head
 from fedrisk.sites.approvals import approve
@@ -67,12 +68,12 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 def test_an_answer_leaves_with_the_log_s_signed_head(folder: Path, study: Study) -> None:
     content = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
-    assert "feature_summary/rows" in content.array_records["arrays"]
+    assert "feature_summary/rows" in unpack(content.array_records["arrays"])
     about = content.config_records["site"]
     assert (about["name"], about["study-hash"]) == ("north", study.hash)
     (entry,) = entries(folder)
     assert (entry["outcome"], entry["run"], entry["kind"]) == ("released", "r1", "summary")
-    assert entry["groups"]["rows"] == float(content.metric_records["metrics"]["num-examples"])
+    assert entry["groups"]["rows"] == float(content.config_records["site"]["rows"])
     head = read_head(content)
     assert head is not None
     assert head.hash == entry["hash"]
@@ -165,7 +166,7 @@ def test_small_groups_are_hidden_by_a_policy_file_alone(
     told = send(config, Query("summary", study, "r1", AS_OF))
 
     def bins(content: RecordDict) -> np.ndarray[Any, Any]:
-        return content.array_records["arrays"]["feature_summary/bins"].numpy()
+        return unpack(content.array_records["arrays"])["feature_summary/bins"]
 
     assert 0 < bins(bare)[bins(bare) > 0].min() < 40
     assert bins(told)[bins(told) > 0].min() >= 40
@@ -186,10 +187,10 @@ def test_the_open_policy_answers_small_sites(tmp_path: Path, study: Study) -> No
 def test_a_replaced_file_is_read_again(folder: Path, tmp_path: Path, study: Study) -> None:
     query = Query("summary", study, "r1", AS_OF)
     config = {"folder": str(folder)}
-    first = send(config, query).metric_records["metrics"]["num-examples"]
+    first = send(config, query).config_records["site"]["rows"]
     write_site(tmp_path / "rows.csv", 600, 2)
     assert "(rule: frozen cohort)" in reason(send(config, query))
-    second = send(config, replace(query, run_id="r2")).metric_records["metrics"]["num-examples"]
+    second = send(config, replace(query, run_id="r2")).config_records["site"]["rows"]
     assert first != second
 
 

@@ -34,7 +34,7 @@ from federation.faulty import (
     with_arrays,
     write_sites,
 )
-from flwr.app import Array, Message
+from flwr.app import Array, ArrayRecord, Message
 from flwr.common.constant import ErrorCode
 from flwr.supercore.run import RunNotRunningException
 from flwr.superlink.grid.http_grid import HttpGrid
@@ -84,10 +84,14 @@ def no_study_hash(content: Any) -> None:
     del content.config_records["site"]["study-hash"]
 
 
+def no_rows(content: Any) -> None:
+    del content.config_records["site"]["rows"]
+
+
 def garbage(_grid: Any, asked: Message, reply: Message, _number: int) -> Message:
-    array = reply.content.array_records["arrays"]["feature_summary/rows"]
+    ((layout, array),) = reply.content.array_records["arrays"].items()
     broken = Array(array.dtype, array.shape, array.stype, b"\x93NUMPY garbage")
-    reply.content.array_records["arrays"]["feature_summary/rows"] = broken
+    reply.content.array_records["arrays"][layout] = broken
     return reply
 
 
@@ -96,8 +100,8 @@ def unknown_record(_grid: Any, asked: Message, reply: Message, _number: int) -> 
 
 
 def words(_grid: Any, asked: Message, reply: Message, _number: int) -> Message:
-    arrays = {k: a.numpy() for k, a in reply.content.array_records["arrays"].items()}
-    return with_arrays(asked, reply, arrays | {"feature_summary/rows": np.array("many")})
+    reply.content["arrays"] = ArrayRecord({"feature_summary/rows:1": Array(np.array(["many"]))})
+    return reply
 
 
 FAULTS = {
@@ -113,7 +117,7 @@ FAULTS = {
     "unknown record": (unknown_record, r"sent \['rows_of_patients'\]"),
     "no name": (drop("site"), "sent no readable answer"),
     "no arrays": (drop("arrays"), "'west' sent no readable answer"),
-    "no figures": (drop("metrics"), "'west' sent no readable answer"),
+    "no figures": (rewritten(no_rows), "'west' sent no readable answer"),
     "garbage": (garbage, "'west' sent no readable answer"),
     "words": (words, "'west' sent no readable answer"),
     "NaN": (altered("feature_summary/sums", lambda a: a * np.nan), "'west'.*not finite"),

@@ -17,6 +17,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedrisk.federation.client_app import handle
+from fedrisk.federation.packing import unpack
 from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.query import MESSAGE_TYPES, Query, Reply
 from fedrisk.models.design_matrix import DesignMatrix, design_from_summary
@@ -111,7 +112,7 @@ class Site:
         content = self.content(query)
         if "refusal" in content.config_records:
             raise AssertionError(str(content.config_records["refusal"]["reason"]))
-        arrays = {name: a.numpy() for name, a in content.array_records["arrays"].items()}
+        arrays = unpack(content.array_records["arrays"])
         return Reply("ward", arrays, 0)
 
     def refuses(self, query: Query) -> str:

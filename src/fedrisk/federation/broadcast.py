@@ -14,6 +14,7 @@ from fedrisk.errors import EgressError, SiteRefusedError
 from fedrisk.federation.collection import Collection, site_of
 from fedrisk.federation.compatibility import check_version
 from fedrisk.federation.membership import Roster
+from fedrisk.federation.packing import unpack
 from fedrisk.federation.plausibility import Known, check_reply
 from fedrisk.federation.query import MESSAGE_TYPES, Query, Reply, read_head, with_receipt
 from fedrisk.federation.receipts import Countersigner
@@ -214,8 +215,8 @@ def read_reply(message: Message, study_hash: str) -> Reply:
     if said != study_hash:
         raise EgressError(f"site {site!r} answers about another study: {said[:64]}")
     try:
-        arrays = {name: array.numpy() for name, array in content.array_records["arrays"].items()}
-        rows = int(str(content.metric_records["metrics"]["num-examples"]))
+        arrays = unpack(content.array_records["arrays"])
+        rows = int(str(about["rows"]))
     except (KeyError, ValueError) as error:
         raise EgressError(f"site {site!r} sent no readable answer: {error!r}") from None
     return Reply(site, arrays, rows, str(about.get("version", "")))

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedrisk import __version__
 from fedrisk.attestation import Head
 from fedrisk.errors import EgressError, FedriskError
 from fedrisk.federation.compatibility import check_version
+from fedrisk.federation.packing import pack
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import evaluation_dimensions
 from fedrisk.models.summary import summary_dimensions
@@ -237,11 +238,10 @@ def reply_content(
     head: Head | None = None,
 ) -> RecordDict:
     """Content of a site's answer; with the signed head of its egress log where it keeps one."""
-    about = {"name": site, "version": __version__, "study-hash": study_hash}
+    about = {"name": site, "version": __version__, "study-hash": study_hash, "rows": rows}
     content = RecordDict(
         {
-            "arrays": ArrayRecord({name: Array(array) for name, array in arrays.items()}),
-            "metrics": MetricRecord({"num-examples": rows}),
+            "arrays": pack(arrays),
             "site": ConfigRecord(dict[str, Any](about)),
         }
     )

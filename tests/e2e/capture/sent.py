@@ -16,6 +16,8 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
+from fedrisk.federation.packing import unpack
+
 Numbers = dict[str, np.ndarray]
 #: Process, own address, the other end's.
 Connection = tuple[str, str, str]
@@ -83,7 +85,7 @@ def numbers_of(message: Message) -> Numbers:
     """Arrays of a message, and the numbers among its settings and metrics."""
     content, found = message.content, {}
     for record in content.array_records.values():
-        found |= {name: array.numpy() for name, array in record.items()}
+        found |= unpack(record)
     for kinds in (content.config_records, content.metric_records):
         for name, record in kinds.items():
             for key, value in record.items():
