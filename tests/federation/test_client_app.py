@@ -338,5 +338,5 @@ def test_very_many_refusals_a_day_leave_their_number_alone_in_the_log(
     assert "egress" not in replies[4].config_records, "what is not logged carries no head"
     assert list(open_site(folder).ledger.told().values()) == [20]
     answered = send({"folder": str(folder)}, Query("summary", study, "r1", AS_OF))
-    assert "feature_summary/rows" in answered.array_records["arrays"]
+    assert "feature_summary/rows" in unpack(answered.array_records["arrays"])
     assert entries(folder)[-1]["outcome"] == "released"
