@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import resource
@@ -11,11 +12,21 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedrisk.home import Home
 from fedrisk.serving.process import ServerProcess, start_server
+from fedrisk.serving.time_limits import (
+    LATE,
+    OTHER_FILES,
+    PROGRESS,
+    Connection,
+    Stage,
+    TimeLimits,
+    room_for,
+)
 
 from .conftest import ROW, store, until
 
@@ -180,7 +191,10 @@ def test_an_idle_connection_is_ended(server: ServerProcess) -> None:
         raw.sendall(WHOLE)
         assert all_of(raw).startswith(b"HTTP/1.1 200")
         blank.sendall(WHOLE)
-        assert blank.recv(65536).startswith(b"HTTP/1.1 200")
+        text = b""
+        while not text.endswith(b"}"):
+            text += blank.recv(65536)
+        assert text.startswith(b"HTTP/1.1 200")
         blank.sendall(b"\r\n")
         assert all_of(blank) == b""
 
@@ -221,3 +235,33 @@ def test_a_flood_of_connections_hurts_nobody_who_is_connected(server: ServerProc
     with connect(server) as raw:
         raw.sendall(WHOLE)
         assert all_of(raw).startswith(b"HTTP/1.1 200")
+
+
+def test_a_stream_has_its_limit_for_each_of_its_parts() -> None:
+    connection = object.__new__(Connection)
+    connection.place, connection.since = (), 0.0
+    scope: dict[str, object] = {PROGRESS: 0}
+    connection.scope = scope  # type: ignore[assignment]
+    connection.cycle = SimpleNamespace(  # type: ignore[assignment]
+        scope=scope, more_body=True, response_complete=False, message_event=asyncio.Event()
+    )
+    limits = TimeLimits(body=10)
+    for part in range(5):
+        scope[PROGRESS] = part
+        assert connection.look(part * 8.0, limits) is None
+    assert connection.look(41.0, limits) is None
+    assert LATE not in scope
+    assert connection.look(42.0, limits) is Stage.BODY
+    assert LATE in scope
+
+
+def test_connections_and_other_files_have_room_together() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 700
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        assert room_for(wanted) == wanted
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == wanted + OTHER_FILES
+        assert room_for(10**9) == hard - OTHER_FILES
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
