@@ -39,7 +39,7 @@ def locked(
     patience = LOCK_SECONDS if patience is None else patience
     end = time.monotonic() + patience
     with path.open("w") as lock:
-        while not _taken(lock.fileno()):
+        while not taken(lock.fileno()):
             if time.monotonic() > end:
                 raise error(
                     f"{path}: another process has held this lock for {patience:g} s",
@@ -49,7 +49,8 @@ def locked(
         yield
 
 
-def _taken(lock: int) -> bool:
+def taken(lock: int) -> bool:
+    """Take the lock of an open file, if nobody else has it; whether it was free."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -209,7 +209,7 @@ def _lifespan(
         await asyncio.to_thread(champion.refresh)
         work = [champion.watch(seconds), lifecycle.watch(monotonic)]
         if guard is not None:
-            work += [watch_keys(guard, seconds), guard.watch_issuer(seconds)]
+            work += [watch_keys(guard, seconds), guard.watch(seconds)]
         work += [capture.run(seconds)] if capture is not None else []
         work += [recorder.run(seconds)] if recorder is not None else []
         if trial is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable, Coroutine
+from hashlib import blake2b
 from time import monotonic
+from typing import Any
 
 from fedrisk.errors import UsageError
 from fedrisk.home import Home
 from fedrisk.serving.access.guard import Guard
 from fedrisk.serving.access.jwks import OF_A_FILE, IssuerKeys, from_file, from_issuer
-from fedrisk.serving.access.rates import Rates
+from fedrisk.serving.access.rates import NOTHING, Rates
 from fedrisk.serving.access.running import Running
+from fedrisk.serving.access.shares import Shares, sharing
 from fedrisk.serving.access.tokens import TokenRules, Tokens, read_scopes
 from fedrisk.serving.champion import now
 from fedrisk.settings import Settings
@@ -35,7 +40,33 @@ def make_guard(home: Home, settings: Settings) -> Guard | None:
     tokens = make_tokens(settings)
     rates = Rates(home.serving / "rates", monotonic)
     running = Running(home.serving / "running", monotonic)
-    return Guard(home.keys, rates, now, running=running, tokens=tokens)
+    sharing = make_sharing(home, settings, rates)
+    return Guard(home.keys, rates, now, running=running, tokens=tokens, sharing=sharing)
+
+
+def make_sharing(
+    home: Home, settings: Settings, rates: Rates
+) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    """What shares limits with other replicas; None where no database is named."""
+    if not settings.database_url:
+        rates.set_shares(0.0, {})
+        return None
+    url = settings.database_url
+    if not rates.base:
+        rates.set_shares(NOTHING, {})
+
+    def make() -> Shares:
+        from fedrisk.serving.access.share_store import DatabaseClaims
+
+        return Shares(replica_name(home, settings), rates, DatabaseClaims(url), monotonic)
+
+    return lambda: sharing(home.serving / "shares.lock", make)
+
+
+def replica_name(home: Home, settings: Settings) -> str:
+    """A name that no other replica has, and that a restart keeps."""
+    place = blake2b(str(home.root.resolve()).encode(), digest_size=4).hexdigest()
+    return f"{socket.gethostname()}:{settings.replica}:{place}"[-200:]
 
 
 def make_tokens(settings: Settings) -> Tokens | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -77,6 +78,8 @@ class Guard:
         None where requests at the same time are not limited.
     tokens : Tokens or None
         None where tokens are not taken.
+    sharing : callable or None
+        Shares limits with other replicas for as long as it runs.
     """
 
     def __init__(
@@ -87,12 +90,14 @@ class Guard:
         *,
         running: Running | None = None,
         tokens: Tokens | None = None,
+        sharing: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._path = path
         self._rates = rates
         self._clock = clock
         self._running = running
         self._tokens = tokens
+        self._sharing = sharing
         self._stamp: tuple[int, int] | None = None
         self._signers: tuple[int, bool] | None = None
         self._ring = KeyRing()
@@ -118,10 +123,11 @@ class Guard:
             self._stamp = stamp
             self._remembered.clear()
 
-    async def watch_issuer(self, seconds: float) -> None:
-        """Keep the issuer's keys fresh for ever, where there is one."""
-        if self._tokens is not None:
-            await self._tokens.keys.watch(seconds)
+    async def watch(self, seconds: float) -> None:
+        """Keep the issuer's keys and this machine's shares fresh for ever, where there are any."""
+        work = [] if self._tokens is None else [self._tokens.keys.watch(seconds)]
+        work += [] if self._sharing is None else [self._sharing()]
+        await asyncio.gather(*work)
 
     def admit(self, authorization: bytes | None, scope: str) -> Principal:
         """Who asks, if they may; whoever calls this calls `Principal.leave` at the request's end.
@@ -162,7 +168,8 @@ class Guard:
                 f'error="insufficient_scope", scope="{scope}"',
             )
         if key.concurrent and self._running is not None:
-            principal = CountedRequest(key, self._running, self._running.enter(key))
+            limit = key.concurrent if self._rates is None else self._rates.concurrent(key)
+            principal = CountedRequest(key, self._running, self._running.enter(key, limit))
         if self._rates is not None and key.per_second:
             try:
                 self._rates.take(key)

@@ -77,23 +77,27 @@ class Running:
         os.close(self._file)
         os.close(self._lock)
 
-    def enter(self, key: Key) -> int:
-        """Count one more request of a key with a limit; the place to give back by `leave`.
+    def enter(self, key: Key, limit: int) -> int:
+        """Count one more request of a key; the place to give back by `leave`.
+
+        Parameters
+        ----------
+        key : Key
+        limit : int
+            Most requests of it on this machine.
 
         Raises
         ------
         RateLimitError
             When as many as it may have are being answered.
         """
-        place, most = _place(key.id), min(key.concurrent, MOST)
+        place, most = _place(key.id), min(limit, MOST)
         # Counted first, then looked at: two processes that do so at once may both refuse, never
         # both admit. The mutex's release puts the one before the other in memory, too.
         self._add(place, 1)
         if self._count(place) > most and not (self._look() and self._count(place) <= most):
             self.leave(place)
-            raise RateLimitError(
-                f"API key {key.id} may have {key.concurrent} requests at the same time"
-            )
+            raise RateLimitError(f"API key {key.id} may have {limit} requests at the same time")
         return place
 
     def leave(self, place: int) -> None:
