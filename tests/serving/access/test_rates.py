@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def test_it_says_when_to_come_again_and_keeps_its_word(tmp_path: Path) -> None:
 
 def test_keys_do_not_take_from_each_other_and_no_limit_is_none(tmp_path: Path) -> None:
     with Rates(tmp_path / "rates", Clock()) as rates:
-        one, two, free = key(1.0, 1), key(1.0, 1), key(0.0, 1)
+        limited = [replace(key(1.0, 1), id=name) for name in ("aaaa", "bbbb")]
+        one, two, free = *limited, key(0.0, 1)
         assert [allowed(rates, k) for k in (one, two, one, free, free)] == [
             True,
             True,
