@@ -209,18 +209,14 @@ def rotate(folder: Path, authority: bool, finish: bool, output: Path | None, as_
 @federation_option
 def start(folder: Path) -> None:
     """Coordinate until SIGTERM or Ctrl-C; events go to standard output, one JSON object a line."""
+    from fedrisk.cli.supervising import supervising
     from fedrisk.federation.supervision.coordinator import Coordinator
-    from fedrisk.federation.supervision.run import stop_on_signals
-    from fedrisk.logs import JsonLog
-    from fedrisk.settings import process_environment, read_settings
 
-    resident = read_settings().flower_start == "resident"
     opened = _open(folder)
-    log = JsonLog(lambda: datetime.now(UTC))
-    with opened.running_alone(), stop_on_signals() as stop:
+    with supervising(opened.running_alone()) as given:
         now = datetime.now(UTC)
-        coordinator = Coordinator(opened, process_environment(), resident, log, now)
-        coordinator.run(stop, opened.settings.health_port)
+        coordinator = Coordinator(opened, given.environment, given.resident, given.log, now)
+        coordinator.run(given.stop, opened.settings.health_port)
 
 
 @federation.command()

@@ -181,23 +181,19 @@ def start(folder: Path) -> None:
     """
     import threading
 
+    from fedrisk.cli.supervising import supervising
     from fedrisk.federation.provisioning.folders import hold_folder
-    from fedrisk.federation.supervision.run import stop_on_signals
     from fedrisk.federation.supervision.site import Site
-    from fedrisk.logs import JsonLog
-    from fedrisk.settings import process_environment, read_settings
     from fedrisk.sites.folder import open_site
 
-    resident = read_settings().flower_start == "resident"
     opened = _open(folder)
     entries = open_site(folder).check_log()
-    log = JsonLog(lambda: datetime.now(UTC))
-    with hold_folder(folder, "this site"), stop_on_signals() as stop:
-        log("egress log verified", entries=entries)
-        running = Site(opened, process_environment(), resident, log)
+    with supervising(hold_folder(folder, "this site")) as given:
+        given.log("egress log verified", entries=entries)
+        running = Site(opened, given.environment, given.resident, given.log)
         # Beside the start: a coordinator that is away is waited for.
         threading.Thread(target=running.check_way, daemon=True).start()
-        running.run(stop, opened.settings.health_port)
+        running.run(given.stop, opened.settings.health_port)
 
 
 @site.command()

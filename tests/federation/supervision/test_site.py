@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from flwr.app import Message, RecordDict
+from flwr.common import constant
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.retry.http_retry import make_simple_http_retry_invoker
 from flwr.supercore.run import Run, RunNotRunningException
@@ -266,6 +267,19 @@ def test_the_way_is_looked_at_now_and_then(site: Watched, monkeypatch: pytest.Mo
         thread.join(20)
     site.each_tick()
     assert (site.looks, site.fault) == (1, "cannot be reached")
+
+
+def test_a_supernode_that_superlink_still_counts_as_connected_comes_back_soon(
+    site: Watched,
+) -> None:
+    """Flower counts a SuperNode as gone after two heartbeats; a start is tried soon after that."""
+    supervisor = site._make_supervisor(None)
+    silence = constant.HEARTBEAT_DEFAULT_INTERVAL * constant.HEARTBEAT_PATIENCE
+    waited, failures = 0.0, 0
+    while waited < silence:
+        failures += 1
+        waited += supervisor.backoff.delay(failures, 0.0)
+    assert waited - silence <= 15.0
 
 
 def test_one_look_at_a_time(folder: SiteFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,9 @@ class Supervised(ABC):
     log : callable
     """
 
+    #: Between restarts of its services.
+    backoff = Backoff()
+
     def __init__(self, folder: Path, base: Mapping[str, str], resident: bool, log: Log) -> None:
         self.folder = folder.resolve()
         self._log = log
@@ -171,7 +174,7 @@ class Supervised(ABC):
             self.log,
             time.monotonic,
             random.Random(),  # noqa: S311 jitter keeps no secret
-            Backoff(),
+            self.backoff,
             self.on_ready,
             self.on_exit,
         )

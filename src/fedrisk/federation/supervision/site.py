@@ -15,7 +15,7 @@ from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.provisioning.connection import fault
 from fedrisk.federation.provisioning.site import SiteFolder
 from fedrisk.federation.supervision.run import Supervised
-from fedrisk.federation.supervision.supervisor import Log, Service
+from fedrisk.federation.supervision.supervisor import Backoff, Log, Service
 
 #: What a SuperNode logs once SuperLink has accepted it.
 CONNECTED = "SuperNode ID:"
@@ -66,6 +66,10 @@ class Site(Supervised):
         self._tries_next = False
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._diagnosis: threading.Thread | None = None
+
+    #: SuperLink refuses a SuperNode for a minute after another of its key, such as one that was
+    #: killed, was last heard of: twice Flower's heartbeat. It is tried often enough to notice.
+    backoff = Backoff(largest=15.0)
 
     def services(self) -> Sequence[Service]:
         """The SuperNode alone."""
