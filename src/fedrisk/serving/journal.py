@@ -228,7 +228,9 @@ class Journal:
 
 def concerns(scope: Scope) -> bool:
     """Whether a request is one that the journal has a line for."""
-    return scope["method"] == "POST" and counted_as(scope["path"]) in PREDICTIONS
+    path = scope["path"]
+    # The first question saves the second where it matters: most requests are single predictions.
+    return scope["method"] == "POST" and (path in PREDICTIONS or counted_as(path) in PREDICTIONS)
 
 
 def _settle(entries: list[Entry], *, kept: bool) -> None:
