@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -147,3 +150,69 @@ def test_a_status_that_cannot_be_understood_is_none(tmp_path: Path) -> None:
     for text in ("{", "[]", '{"state": "lost", "at": "now"}', '{"other": 1}'):
         file.write_text(text)
         assert read_status(file) is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a megabyte."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_and_the_old_one_stays_until_there_is_room(
+    small_disk: Path, registry
+) -> None:
+    coordinator, settings = registry
+    followed, said = follower(small_disk, settings)
+    followed.look()
+    promote(coordinator, SETTINGS, "2", "", NOW)
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as stream:
+        while stream.write(bytes(4096)):
+            pass
+    before = sorted(each.name for each in followed.home.champion.parent.iterdir())
+    for _ in range(3):
+        assert followed.look() is None
+    assert read_model(followed.home.champion).version == "1"
+    assert sorted(each.name for each in followed.home.champion.parent.iterdir()) == before
+    assert "cannot be written: No space left on device" in said[-1]
+    assert len(said) == 2
+    filler.write_bytes(b"")  # room for a status, none is taken by what failed
+    filler.unlink()
+    followed.look()
+    assert read_model(followed.home.champion).version == "2"
+    assert read_status(followed.status_file).state == "following"
+
+
+def test_a_cache_that_cannot_be_written_is_a_state(tmp_path: Path, registry) -> None:
+    followed, _ = follower(tmp_path, registry[1])
+    followed.home.champion.parent.write_text("in the way")
+    assert followed.look() is None
+    assert read_status(followed.status_file).state == "unwritable"
+    assert followed.pause == 5
+
+
+def test_an_alias_that_moves_back_and_a_version_that_is_gone(tmp_path: Path, registry) -> None:
+    from mlflow import MlflowClient
+
+    _, settings = registry
+    followed, said = follower(tmp_path, settings)
+    client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
+    for version in ("1", "2", "1"):
+        client.set_registered_model_alias("heart", "champion", version)
+        followed.look()
+        assert read_model(followed.home.champion).version == version
+    client.delete_model_version("heart", "1")  # its alias goes with it: the model is withdrawn
+    followed.look()
+    assert not followed.home.champion.exists()  # running servers keep what they have loaded
+    assert said[-1].startswith("champion none")
+    client.set_registered_model_alias("heart", "champion", "2")
+    followed.look()
+    assert read_model(followed.home.champion).version == "2"

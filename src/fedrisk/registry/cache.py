@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedrisk.errors import ModelFileError, ModelNotFoundError, RegistryError
+from fedrisk.errors import HomeError, ModelFileError, ModelNotFoundError, RegistryError
 from fedrisk.home import locked
 from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel
@@ -128,6 +128,8 @@ def write_model(
         When the document is damaged or its self-test fails; the cache stays as it was.
     RegistryError
         When another process has been writing for too long.
+    HomeError
+        When the cache cannot be written, as on a full disk; it stays as it was.
     """
     identity = {"name": name, "version": version, "run_id": run_id}
     document = {**document, "about": {**document.get("about", {}), **identity}}
@@ -140,8 +142,14 @@ def write_model(
     head = {"format": FORMAT, **identity, "files": hashes}
     contents[HASHES] = readable_json(head).encode()
     stored = _verified(contents, folder)
-    with _writing(folder):
-        _point(folder, _write_generation(folder, contents))
+    try:
+        with _writing(folder):
+            _point(folder, _write_generation(folder, contents))
+    except OSError as error:
+        raise HomeError(
+            f"{folder} cannot be written: {error.strerror or error}; it stays as it was",
+            hint="the home must be writable and have room",
+        ) from None
     return stored
 
 
@@ -261,12 +269,16 @@ def _write_generation(folder: Path, contents: Mapping[str, bytes]) -> Path:
     number = max(_generations(folder), default=0) + 1
     place = folder.parent / f".{folder.name}-{number}"
     place.mkdir()
-    for file, content in contents.items():
-        with (place / file).open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    _sync(place)
+    try:
+        for file, content in contents.items():
+            with (place / file).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        _sync(place)
+    except OSError:
+        shutil.rmtree(place, ignore_errors=True)  # each attempt would fill the disk further
+        raise
     return place
 
 

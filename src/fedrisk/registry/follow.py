@@ -7,11 +7,18 @@ point: a cache is replaced in one step, and the next look begins anew.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from fedrisk.errors import ModelFileError, ModelNotFoundError, RegistryError
+from fedrisk.errors import (
+    FedriskError,
+    HomeError,
+    ModelFileError,
+    ModelNotFoundError,
+    RegistryError,
+)
 from fedrisk.home import Home
 from fedrisk.registry.follower_status import FollowerStatus, State, write_status
 from fedrisk.registry.promotion import Refreshed, refresh_cache
@@ -66,6 +73,8 @@ class Follower:
             self._report("refused", error)
         except ModelNotFoundError as error:
             self._report("empty", error)
+        except HomeError as error:
+            self._report("unwritable", error)
         except RegistryError as error:
             self._failures += 1
             self._report("away", error)
@@ -89,9 +98,9 @@ class Follower:
                 f"challenger {refreshed.challenger or 'none'}"
             )
         self._failures, self._told = 0, ""
-        write_status(self.status_file, FollowerStatus("following", self._now()))
+        self._write(FollowerStatus("following", self._now()))
 
-    def _report(self, state: State, error: RegistryError | ModelFileError) -> None:
+    def _report(self, state: State, error: FedriskError) -> None:
         """Say what is wrong when it is new, and write it down each time."""
         if state != "away":
             self._failures = 0
@@ -101,7 +110,12 @@ class Follower:
             self.say(f"{error.message}; the caches stay as they are")
         self._told = news
         status = FollowerStatus(state, self._now(), error.message, error.hint)
-        write_status(self.status_file, status)
+        self._write(status)
+
+    def _write(self, status: FollowerStatus) -> None:
+        """On a disk that takes nothing the last status stays, and grows old for all to see."""
+        with suppress(OSError):
+            write_status(self.status_file, status)
 
     def _now(self) -> str:
         return self.clock().isoformat(timespec="seconds")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 #: following: the caches are what the aliases say. away: the registry does not answer. empty: it
-#: has no such model. refused: a version that an alias names fails its verification.
-State = Literal["following", "away", "empty", "refused"]
-STATES: Final[tuple[State, ...]] = ("following", "away", "empty", "refused")
+#: has no such model. refused: a version that an alias names fails its verification. unwritable: the
+#: cache takes no other model, as on a full disk.
+State = Literal["following", "away", "empty", "refused", "unwritable"]
+STATES: Final[tuple[State, ...]] = ("following", "away", "empty", "refused", "unwritable")
 
 
 @dataclass(frozen=True)
