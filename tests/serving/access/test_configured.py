@@ -1,4 +1,4 @@
-"""Keys that change while two workers answer: no request with a valid key is refused."""
+"""What a home and settings ask for, and keys that change while two workers answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from running import start, wait_until
 
+from fedrisk.errors import UsageError
 from fedrisk.home import Home
+from fedrisk.serving.access.configured import make_guard, make_tokens
 from fedrisk.serving.access.keys import KeyRing, make_key, write_keys
+from fedrisk.settings import Settings
 from tests.serving.conftest import ROW, store
 
 
@@ -65,3 +69,22 @@ def test_keys_change_under_requests_to_two_workers(tmp_path: Path) -> None:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def test_without_keys_and_issuer_nobody_is_asked(tmp_path: Path) -> None:
+    assert make_guard(Home(tmp_path / "home").prepare(), Settings()) is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"oidc_issuer": "https://id.example.org"},
+        {"oidc_audience": "fedrisk"},
+        {"oidc_issuer": "http://id.example.org", "oidc_audience": "fedrisk"},
+        {"oidc_issuer": "https://a", "oidc_audience": "b", "oidc_scopes": "x"},
+        {"oidc_issuer": "https://a", "oidc_audience": "b", "oidc_jwks": Path("none.json")},
+    ],
+)
+def test_settings_of_tokens_that_do_not_fit_together_start_nothing(settings) -> None:
+    with pytest.raises(UsageError, match="OIDC"):
+        make_tokens(Settings(**settings))
