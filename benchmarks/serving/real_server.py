@@ -65,7 +65,7 @@ class Version:
 
 def add_key(home: Home) -> str:
     """Close the home but for one key without limits; its secret."""
-    key, secret = make_key("benchmark", ["predict", "batch"], datetime.now(UTC))
+    key, secret = make_key("benchmark", ["predict", "batch", "metrics"], datetime.now(UTC))
     write_keys(home.keys, KeyRing({key.id: key}))
     return secret
 

@@ -180,9 +180,9 @@ def questions(versions: list[Version], key: str) -> list[Question]:
         ("no key", 2, request_bytes("/predict", body), status(401)),
         ("a false key", 1, request_bytes("/predict", body, key="frk_00_00"), status(401)),
         ("no path", 1, request_bytes(f"/no/{time.time()}", body), status(404)),
-        ("figures", 1, request_bytes("/metrics", b"", method="GET"), status(200)),
+        ("figures", 1, request_bytes("/metrics", b"", key=key, method="GET"), status(200)),
         ("probe", 1, request_bytes("/ready", b"", method="GET"), status(200)),
-        ("model", 1, request_bytes("/model", b"", method="GET"), status(200)),
+        ("model", 1, request_bytes("/model", b"", key=key, method="GET"), status(200)),
     ]
 
 

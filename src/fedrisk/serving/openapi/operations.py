@@ -10,6 +10,8 @@ from typing import Any
 from fedrisk.serving.openapi.schemas import BOOLEAN, STRING, Schema, closed, reference, several
 
 JSON = "application/json"
+#: JSON with tensors' bytes behind it.
+OCTETS = "application/octet-stream"
 FHIR_JSON = "application/fhir+json"
 #: Name of the way in which callers prove who they are.
 KEY = "key"
@@ -136,7 +138,11 @@ def scoring(model: tuple[str, ...], service: tuple[str, ...]) -> dict[str, Any]:
     scored = content(reference("Predictions")) | lines
     version = {"required": True, "schema": STRING}
     names, versions = {"name": model[:1]}, {"name": model[:1], "version": model[1:]}
-    tensors = (content(reference("InferenceRequest")), content(reference("InferenceResponse")))
+    octets = {OCTETS: {"schema": {"type": "string", "format": "binary"}}}
+    tensors = (
+        content(reference("InferenceRequest")) | octets,
+        content(reference("InferenceResponse")) | octets,
+    )
     patient = content(reference("PatientData"), FHIR_JSON)
     assessment = content(reference("RiskAssessment"), FHIR_JSON)
     hook = (content(reference("HookRequest")), content(reference("HookCards")))
@@ -173,6 +179,14 @@ def get(
     }
 
 
+def guarded(operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation that tells what not everybody may know."""
+    error = content(reference(PLAIN.error))
+    refusals = {status: answer(REASONS[status], error) for status in ("401", "403", "429")}
+    answers = dict(sorted((operation["responses"] | refusals).items()))
+    return operation | {"responses": answers, "security": [{}, {KEY: []}]}
+
+
 def telling(model: tuple[str, ...]) -> dict[str, Any]:
     """The operations that tell of the server and its model, by path."""
 
@@ -188,12 +202,16 @@ def telling(model: tuple[str, ...]) -> dict[str, Any]:
             {"200": ("it is", content(closed({"status": {"const": "live"}})))},
         ),
         "/ready": get("Has a model answered its self-test, and which?", "operation", ready),
-        "/metrics": get(
-            "Figures for Prometheus",
-            "operation",
-            {"200": ("figures", content(STRING, "text/plain"))},
+        "/metrics": guarded(
+            get(
+                "Figures for Prometheus",
+                "operation",
+                {"200": ("figures", content(STRING, "text/plain"))},
+            )
         ),
-        "/model": get("The model that serves, its study and its metrics", "operation", said),
+        "/model": guarded(
+            get("The model that serves, its study and its metrics", "operation", said)
+        ),
         "/cds-services": get(
             "CDS Hooks services", CDS.tag, {"200": ("listed", told("HookServices"))}
         ),
