@@ -105,6 +105,13 @@ class Settings(BaseSettings):
     record_days: int | None = Field(
         default=None, ge=1, le=365, description="Days after which the record is deleted."
     )
+    batch_bytes: int = Field(
+        default=4 << 30, ge=1, description="Longest CSV or JSON lines in one batch, unpacked."
+    )
+    batch_rows: int = Field(default=50_000_000, ge=1, description="Most rows of one batch.")
+    batch_processes: int = Field(
+        default=2, ge=1, description="Long batches that one worker scores at the same time."
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."
     )

@@ -22,6 +22,7 @@ from fedrisk.home import Home
 from fedrisk.registry.follower_status import read_status
 from fedrisk.serving import describe, openapi
 from fedrisk.serving.access import ANY, Guard, Guarded, guard_routes
+from fedrisk.serving.batch import ManyRows, ScoringProcesses
 from fedrisk.serving.capture import Capture
 from fedrisk.serving.challenger import Challenger, Trial, TrialMetrics, TrialRules
 from fedrisk.serving.champion import Champion, Clock, now
@@ -100,6 +101,7 @@ def create_app(
     journal: Journal | None = None,
     webhook: MlflowWebhook | None = None,
     recorder: Recorder | None = None,
+    batches: ScoringProcesses | None = None,
 ) -> RiskAPI:
     """Build the application over a home's model cache.
 
@@ -133,6 +135,8 @@ def create_app(
         Hears from MLflow what changed; without it the path does not exist.
     recorder : Recorder, optional
         Seals a sample of the rows and their scores; without it no row is kept.
+    batches : ScoringProcesses, optional
+        Score long batches beside the server; without them they are limited and scored in it.
     """
     lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
@@ -148,7 +152,7 @@ def create_app(
     if journal is not None:
         journal.count_in(metrics.registry)
     lifespan = _lifespan(
-        champion, lifecycle, capture, guard, trial, journal, recorder, watch_seconds
+        champion, lifecycle, capture, guard, trial, journal, recorder, watch_seconds, batches
     )
     app = RiskAPI(
         champion,
@@ -162,7 +166,8 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     if recorder is not None:
         recorder.count_in(metrics.registry)
-    batch = PredictBatch(champion, metrics, limits, capture, trial=trial, recorder=recorder)
+    small = PredictBatch(champion, metrics, limits, capture, trial=trial, recorder=recorder)
+    batch: ASGIApp = small if batches is None else ManyRows(small, batches)
     for path, scope, endpoint in (
         (PREDICT, "predict", Predict(champion, metrics, limits, capture, trial, recorder)),
         (BATCH, "batch", batch),
@@ -197,6 +202,7 @@ def _lifespan(
     journal: Journal | None,
     recorder: Recorder | None,
     seconds: float,
+    batches: ScoringProcesses | None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """What goes on beside requests: models and keys are watched, windows closed, shadows scored."""
 
@@ -221,12 +227,11 @@ def _lifespan(
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        if capture is not None:
-            await asyncio.to_thread(capture.stop)
-        if recorder is not None:
-            await asyncio.to_thread(recorder.stop)
-        if journal is not None:
-            await asyncio.to_thread(journal.stop)
+        if batches is not None:
+            await batches.stop()
+        for keeper in (capture, recorder, journal):
+            if keeper is not None:
+                await asyncio.to_thread(keeper.stop)
 
     return lifespan
 

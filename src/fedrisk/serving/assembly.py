@@ -15,6 +15,7 @@ from fedrisk.home import Home
 from fedrisk.profiles import Window
 from fedrisk.serving.access.configured import make_guard
 from fedrisk.serving.app import RiskAPI, create_app
+from fedrisk.serving.batch import BatchRules, ScoringProcesses
 from fedrisk.serving.capture import Capture, CaptureRules
 from fedrisk.serving.challenger import TrialRules
 from fedrisk.serving.champion import now
@@ -59,6 +60,7 @@ def assemble(
         journal=make_journal(settings),
         webhook=make_webhook(home, settings),
         recorder=make_recorder(home, settings),
+        batches=ScoringProcesses(home.serving / "batches", batch_rules(settings)),
     )
     return app, lifecycle
 
@@ -157,6 +159,11 @@ def make_recorder(home: Home, settings: Settings) -> Recorder | None:
     key = None if settings.record_key is None else read_public(settings.record_key)
     file = DayFile(home.records, process_name(settings), key)
     return Recorder(file, RecordRules(settings.record_share, settings.record_days), now)
+
+
+def batch_rules(settings: Settings) -> BatchRules:
+    """What one batch may bring."""
+    return BatchRules(settings.batch_bytes, settings.batch_rows, settings.batch_processes)
 
 
 def make_capture(home: Home, settings: Settings) -> Capture:

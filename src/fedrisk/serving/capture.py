@@ -108,6 +108,11 @@ class Capture:
         window = self._window(stored)
         window.carried = window.carried + profile_columns(window.study, columns, risks)
 
+    def count_profile(self, study: Study, model: str, version: str, profile: Profile) -> None:
+        """Count rows that another process has scored and counted."""
+        window = self._find(study, model, version)
+        window.carried = window.carried + profile
+
     def _window(self, stored: StoredModel) -> OpenWindow:
         if stored is not self._stored or self._current is None:
             self._stored = stored

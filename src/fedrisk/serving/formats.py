@@ -86,14 +86,20 @@ class CsvFormat:
 
     content_type = b"text/csv; charset=utf-8"
 
-    def read(self, body: bytes, validator: RequestValidator) -> Sequence[Row]:
-        return validator.records(csv_records(body, validator.study))
+    def read(self, body: bytes, validator: RequestValidator, first: int = 1) -> Sequence[Row]:
+        """Rows of a body, or of a part of one whose first row has another number."""
+        return validator.records(csv_records(body, validator.study, first), first)
 
     def write(self, batch: ScoredBatch) -> bytes:
+        return self.text(batch)
+
+    def text(self, batch: ScoredBatch, *, header: bool = True) -> bytes:
+        """The answer, or without a header a later part of one."""
         text = io.StringIO()
         rows = [_flat(row) for row in batch.rows()]
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
+        if header:
+            writer.writeheader()
         writer.writerows(rows)
         return text.getvalue().encode()
 
@@ -121,8 +127,10 @@ def is_json(media_type: bytes) -> bool:
     )
 
 
-def csv_records(body: bytes, study: Study) -> list[dict[str, Any]]:
+def csv_records(body: bytes, study: Study, first: int = 1) -> list[dict[str, Any]]:
     """Rows of a CSV text: numbers where a feature is one, None where a value is missing.
+
+    ``first`` is the number of the first row, for errors.
 
     Raises
     ------
@@ -142,7 +150,7 @@ def csv_records(body: bytes, study: Study) -> list[dict[str, Any]]:
     if len(set(names)) < len(names):
         raise UsageError("the header names a column twice")
     records = [line for line in lines[1:] if line]
-    for number, record in enumerate(records, start=1):
+    for number, record in enumerate(records, start=first):
         if len(record) != len(names):
             raise UsageError(f"row {number} has {len(record)} fields, the header {len(names)}")
     readers = [_reader(study, name) for name in names]

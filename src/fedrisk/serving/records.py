@@ -11,7 +11,7 @@ encodings, blank lines, line ends.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,15 @@ _NEWLINE, _RETURN, _QUOTE, _COMMA = 10, 13, 34, 44
 _BEFORE_FIELD = (_NEWLINE, _RETURN, _COMMA)
 #: By byte: whether every second mark may stand behind it, opening a value or doubling a mark.
 _BEFORE_OPENING = np.isin(np.arange(256), (*_BEFORE_FIELD, _QUOTE))
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class SupportsRead(Protocol):
+    """Where bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes; none at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ def quote_marks(data: bytes) -> NDArray[np.int64]:
 def _first_byte(data: bytes) -> int:
     """Where text begins: behind the file's own first line end here, and its byte order mark."""
     begin = 1 if data.startswith(b"\n") else 0
-    return begin + len(_BYTE_ORDER_MARK) * data.startswith(_BYTE_ORDER_MARK, begin)
+    return begin + len(BYTE_ORDER_MARK) * data.startswith(BYTE_ORDER_MARK, begin)
 
 
 def _marks_one_by_one(data: bytes, marks: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -146,6 +154,8 @@ class RecordStream:
         The file as the caller named it.
     chunk : int
         Bytes to read at a time.
+    longest : int
+        Bytes of the longest record.
 
     Attributes
     ----------
@@ -155,8 +165,11 @@ class RecordStream:
         What follows the last record, once all blocks were taken.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, chunk: int = CHUNK) -> None:
+    def __init__(
+        self, stream: SupportsRead, name: str, chunk: int = CHUNK, longest: int = LONGEST
+    ) -> None:
         self._stream = stream
+        self._longest = longest
         self._name = name
         self._chunk = chunk
         self.rest = b"\n"
@@ -193,9 +206,9 @@ class RecordStream:
                 return block
             if self._ended:
                 return None
-            if len(self.rest) > LONGEST:
+            if len(self.rest) > self._longest:
                 raise DataError(
-                    f"{self._name}, row {row}: the row does not end within {LONGEST} bytes",
+                    f"{self._name}, row {row}: the row does not end within {self._longest} bytes",
                     hint="look for a quotation mark that is never closed",
                 )
             more = self._stream.read(self._chunk)

@@ -145,12 +145,12 @@ class RequestValidator:
         self.check_count(len(rows))
         return rows
 
-    def lines(self, lines: Sequence[bytes]) -> Sequence[Row]:
-        """Rows from one JSON object a line; errors as `row`."""
+    def lines(self, lines: Sequence[bytes], first: int = 1) -> Sequence[Row]:
+        """Rows from one JSON object a line, the first of which has a number; errors as `row`."""
         self.check_count(len(lines))
         rows: list[Row] = []
         violations: list[Violation] = []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(lines, start=first):
             try:
                 rows.append(self._row.validate_json(line))
             except ValidationError as error:
@@ -162,13 +162,13 @@ class RequestValidator:
             raise refusal(violations[:SHOWN], len(violations))
         return rows
 
-    def records(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Row]:
+    def records(self, records: Sequence[Mapping[str, Any]], first: int = 1) -> Sequence[Row]:
         """Rows from mappings that were read from another format; errors as `row`."""
         self.check_count(len(records))
         try:
             rows: Sequence[Row] = self._rows.validate_python(records)
         except ValidationError as error:
-            raise self._explain(error, depth=1) from None
+            raise self._explain(error, depth=1, first=first) from None
         return rows
 
     def check_count(self, rows: int) -> None:
@@ -187,7 +187,7 @@ class RequestValidator:
             )
 
     def _explain(
-        self, error: ValidationError, depth: int, row: int | None = None
+        self, error: ValidationError, depth: int, row: int | None = None, first: int = 1
     ) -> DataError | UsageError:
         """Pydantic's error in words of the study; ``depth`` is where the row's fields begin."""
         found = error.errors(include_url=False, include_context=False)
@@ -198,12 +198,15 @@ class RequestValidator:
             return UsageError(
                 "a batch is a JSON list of objects, or an object whose only key is `rows`"
             )
-        return refusal([self._violation(e, depth, row) for e in found[:SHOWN]], len(found))
+        told = [self._violation(each, depth, row, first) for each in found[:SHOWN]]
+        return refusal(told, len(found))
 
-    def _violation(self, detail: ErrorDetails, depth: int, row: int | None) -> Violation:
+    def _violation(
+        self, detail: ErrorDetails, depth: int, row: int | None, first: int
+    ) -> Violation:
         place = detail["loc"]
         if depth:
-            row = int(place[depth - 1]) + 1
+            row = int(place[depth - 1]) + first
         name = str(place[depth]) if len(place) > depth else None
         value = None if detail["type"] == "missing" else shown(detail["input"])
         rule = self._rule(detail["type"], name, detail["input"])

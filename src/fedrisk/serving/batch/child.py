@@ -1,0 +1,90 @@
+"""The process that scores one long body: task and body on standard input, frames on its output.
+
+It is a process of its own so that the server's event loop, its memory and single predictions are
+left alone: Arrow is loaded here and not there, and what one body needed is given back at its end.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from starlette.exceptions import HTTPException
+
+from fedrisk.errors import UsageError
+from fedrisk.registry.cache import read_model
+from fedrisk.serving.batch.absent import keep_pandas_out
+from fedrisk.serving.batch.decoding import Limited, Unzipped
+from fedrisk.serving.batch.frames import DATA, END, ERROR, START, Task, error_payload, frame
+from fedrisk.serving.batch.slices import SliceScorer
+from fedrisk.serving.batch.streams import score_body
+from fedrisk.serving.champion import ServedModel
+from fedrisk.serving.formats import batch_format
+
+#: Single predictions go first where both want the same processor.
+NICENESS = 5
+
+
+def main(handle: int) -> None:
+    """Wait for a task, do it, and end; also when standard input closes before there is one."""
+    os.nice(NICENESS)
+    keep_pandas_out()
+    import pyarrow.compute  # so that it is there when the task comes
+    import pyarrow.csv  # noqa: F401
+
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    line = source.readline()
+    if not line:
+        return
+
+    def tell(kind: bytes, payload: bytes) -> None:
+        target.write(frame(kind, payload))
+        target.flush()
+
+    with os.fdopen(handle, "wb", buffering=0) as spool:
+        try:
+            work(Task(**json.loads(line)), source, spool, tell)
+        except Exception as error:  # noqa: BLE001 the server tells the caller
+            tell(ERROR, error_payload(_told(error)))
+
+
+def work(
+    task: Task, source: IO[bytes], spool: IO[bytes], tell: Callable[[bytes, bytes], None]
+) -> None:
+    """Score the body that follows a task."""
+    form = batch_format(task.media_type.encode())
+    if form is None:
+        raise UsageError(f"{task.media_type} is not a format of batches")
+    served = ServedModel.build(
+        read_model(Path(task.model)), datetime.now(UTC), most_rows=task.most_rows
+    )
+    scorer = SliceScorer(
+        served,
+        task.request_id,
+        explain=task.explain,
+        most_rows=task.most_rows,
+        gather=not task.live,
+    )
+    body: Limited | Unzipped = Limited(source, task.most_bytes, prompt=task.live)
+    if task.gzip:
+        body = Limited(Unzipped(body), task.most_bytes)
+    tell(START, json.dumps(served.identity).encode())
+    write = (lambda piece: tell(DATA, piece)) if task.live else spool.write
+    outcome = score_body(form, body, scorer, write)
+    tell(END, json.dumps(outcome.document()).encode())
+
+
+def _told(error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return HTTPException(507, "there is no room on the server's disk for the answer")
+    return error
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
