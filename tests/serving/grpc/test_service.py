@@ -129,6 +129,35 @@ def test_the_public_client_asks_everything(served: Served) -> None:
     assert figure(served, "prediction_errors_total", endpoint="grpc", status="404") == 1
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_public_client_asks_over_http_too(served: Served, binary: bool) -> None:
+    rest = pytest.importorskip("tritonclient.http")
+    asked = []
+    for name in ROW:
+        numbers = np.array(values(ROWS, name), np.object_ if name in TEXTS else np.float64)
+        tensor = rest.InferInput(name, [len(ROWS)], "BYTES" if name in TEXTS else "FP64")
+        asked.append(tensor.set_data_from_numpy(numbers, binary_data=binary))
+    wanted = [
+        rest.InferRequestedOutput(name, binary_data=binary) for name in ("risk_score", "risk_level")
+    ]
+    with rest.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("clinic", "1")
+        assert client.get_server_metadata()["name"] == "fedrisk"
+        kinds = {
+            each["name"]: each["datatype"] for each in client.get_model_metadata("clinic")["inputs"]
+        }
+        assert kinds == {n: "BYTES" if n in TEXTS else "FP64" for n in ROW}
+        answer = client.infer("clinic", asked, request_id="42", outputs=wanted)
+        assert answer.as_numpy("risk_score").tolist() == expected()
+        assert answer.get_response()["id"] == "42"
+        plain = client.infer("clinic", asked)  # what the client asks for when nothing is said
+        assert plain.as_numpy("risk_score").tolist() == expected()
+        with pytest.raises(Exception, match="no such model"):
+            client.infer("other", asked)
+
+
 def test_typed_contents_and_identifiers(served: Served) -> None:
     answer, told = call(served, typed(ROWS, id="7"), ("x-request-id", "ward-7"))
     assert list(answer.outputs[0].contents.fp64_contents) == expected()
