@@ -31,6 +31,8 @@ WEBHOOKS = {
     "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(32)).decode(),
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
     "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    # Otherwise it learns of a new webhook only after a minute.
+    "MLFLOW_WEBHOOK_CACHE_TTL": "0",
 }
 #: Seconds between two looks of a follower that nobody wakes: longer than any test.
 NEVER = "3600"
