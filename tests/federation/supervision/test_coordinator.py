@@ -202,6 +202,22 @@ def test_half_a_certificate_is_not_taken(coordinator: Watched, tmp_path: Path) -
     assert coordinator.restarted == ["gateway"]
 
 
+def test_processes_know_the_home_and_the_federation(coordinator: Watched) -> None:
+    """Without the folder the server app would check no head of an egress log."""
+    assert coordinator.environment["FEDRISK_HOME"] == str(coordinator.federation.home)
+    assert coordinator.environment["FEDRISK_FEDERATION"] == str(coordinator.folder)
+    assert (coordinator.federation.home / "home.json").is_file()
+
+
+@pytest.mark.parametrize(("days", "told"), [(30.5, 0), (29.5, 1)])
+def test_the_end_of_a_certificate_is_told_in_its_last_month(
+    tmp_path: Path, registrations: Any, days: float, told: int
+) -> None:
+    coordinator = Watched(create(tmp_path, NOW - timedelta(days=365 - days)))
+    assert len(coordinator.told("certificate ends")) == told
+    coordinator.rest()
+
+
 def test_the_end_of_a_certificate_is_told_each_day(tmp_path: Path, registrations: Any) -> None:
     coordinator = Watched(create(tmp_path, NOW - timedelta(days=339.5)))
     coordinator.supervise()
