@@ -122,6 +122,12 @@ def test_the_simulation_has_no_policies(refused, rows: Path) -> None:
     assert "simulation takes no --policy" in refused(*words)
 
 
+@pytest.mark.parametrize("seconds", ["inf", "nan", "86401"])
+def test_a_wait_without_an_end(refused, rows: Path, seconds: str) -> None:
+    words = ("--study", BUILT_IN, "--site", f"a={rows}", "--deadline", seconds)
+    assert "a deadline is above 0 and at most 86400 s" in refused(*words)
+
+
 def test_quorum_and_deadline_reach_the_request(tmp_path: Path) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     given = {"model": "logistic", "strategy": "exact", "rounds": None, "options": {}}

@@ -232,6 +232,20 @@ def test_a_fault_at_one_run_does_not_keep_the_others_waiting(
     assert look(run, control, NOW + 9999) == ["run not taken up", "run taken up"]
 
 
+@pytest.mark.parametrize("damaged", ["checkpoint/fence", "outcome.json"])
+def test_a_damaged_file_of_one_run_does_not_either(
+    run: Path, control: Any, study: Study, damaged: str
+) -> None:
+    submit(control, run, NOW)
+    Checkpoints.claim(run / "checkpoint")
+    Progress(run).stop("run r1 was stopped")
+    (run / damaged).write_text("[]")
+    other = run.with_name("r2")
+    Progress(other).ask(TrainingRequest(run_id="r2", study=study, as_of="2026-01-01"))
+    submit(control, other, NOW)
+    assert look(run, control, NOW + 9999) == ["run not taken up", "run taken up"]
+
+
 def test_stopping_ends_a_run_for_good(run: Path, control: Any) -> None:
     submit(control, run, NOW)
     checkpoints = Checkpoints.claim(run / "checkpoint")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
@@ -37,7 +39,10 @@ def test_a_result_crosses_process_borders_as_json():
     assert TrainingResult.model_validate_json(result.model_dump_json()) == result
 
 
-@pytest.mark.parametrize("changes", [{"rounds": 0}, {"deadline": 0}, {"speed": "high"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"rounds": 0}, {"speed": "high"}, *({"deadline": d} for d in (0, 86_401, math.inf, math.nan))],
+)
 def test_a_request_that_makes_no_sense_is_refused(changes):
     with pytest.raises(ValidationError):
         request(**changes)

@@ -118,7 +118,7 @@ def _flag(name: str) -> str:
 @click.option(
     "--deadline",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds to wait for the answers to one message.  [default: 600]",
+    help="Seconds to wait for the answers to one message, a day at most.  [default: 600]",
 )
 @click.option(
     "--policy",

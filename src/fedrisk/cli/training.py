@@ -13,7 +13,7 @@ from fedrisk.errors import DataError, FedriskError, UsageError, Violation
 from fedrisk.home import Home
 from fedrisk.settings import Settings
 from fedrisk.study import Study
-from fedrisk.study.training import TrainingRequest, TrainingResult
+from fedrisk.study.training import LONGEST_DEADLINE, TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from fedrisk.cli.progress import Display
@@ -81,8 +81,8 @@ def new_request(
     Raises
     ------
     UsageError
-        When model, strategy or an option is unknown, an option is outside its range, no site is
-        named, or the quorum cannot be met.
+        When model, strategy or an option is unknown, an option or the deadline is outside its
+        range, no site is named, or the quorum cannot be met.
     """
     from fedrisk.federation.training import check_names
 
@@ -91,6 +91,10 @@ def new_request(
         raise UsageError("no site is named", hint="name each by --site NAME=FILE")
     if quorum is not None and quorum > len(sites):
         raise UsageError(f"a quorum of {quorum} sites cannot be met by {len(sites)}")
+    if deadline is not None and not 0.0 < deadline <= LONGEST_DEADLINE:  # nor nan
+        raise UsageError(
+            f"a deadline is above 0 and at most {LONGEST_DEADLINE:g} s, not {deadline:g}"
+        )
     limits = {} if deadline is None else {"deadline": deadline}
     return TrainingRequest(
         run_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",

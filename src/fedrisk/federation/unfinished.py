@@ -215,8 +215,8 @@ def take_up(
             if _to_decide(run, clock()):
                 with deciding(run):
                     _take_up(run, control, log, clock())
-        except (FederationError, OSError, ValueError, TypeError) as error:
-            log("run not taken up", level="error", run=run.name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 whatever is wrong with one, others wait for theirs
+            log("run not taken up", level="error", run=run.name, reason=str(error) or repr(error))
 
 
 @dataclass

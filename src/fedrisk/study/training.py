@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedrisk.study.contract import Study
 
+#: Most seconds that the answers to one message are waited for: a day. Every wait has an end.
+LONGEST_DEADLINE = 86_400.0
+
 
 class TrainingRequest(BaseModel):
     """One federated run as asked for.
@@ -32,7 +35,7 @@ class TrainingRequest(BaseModel):
     seed : int
         Seed of every random choice.
     deadline : float
-        Seconds to wait for the replies to one message.
+        Seconds to wait for the replies to one message; a day at most.
     quorum : int or None
         How many sites must answer every message for the run to go on; None means every site. At
         least 1, at most the number of named sites.
@@ -49,7 +52,7 @@ class TrainingRequest(BaseModel):
     rounds: int = Field(default=30, ge=1)
     options: dict[str, float] = {}
     seed: int = 20_240_229
-    deadline: float = Field(default=600.0, gt=0)
+    deadline: float = Field(default=600.0, gt=0, le=LONGEST_DEADLINE)
     quorum: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
