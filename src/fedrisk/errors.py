@@ -16,7 +16,8 @@
     │   ├── DisclosureError            7   403   a question that its site's policy does not answer
     │   └── TamperedLogError           7   403   an egress log that is not as it was written
     ├── RegistryError                  8   502   the registry is away or lacks what was asked
-    │   └── ModelNotFoundError         8   404   no such version, or no champion yet
+    │   ├── ModelNotFoundError         8   404   no such version, or no champion yet
+    │   └── TrialError                 8   409   a challenger that cannot be tried
     ├── ModelFileError                 9   503   a stored model that is damaged or fails its test
     ├── PortInUseError                10   500   the port to listen on is taken
     ├── SiteFolderError               11   500   a site's folder or policy that cannot be used
@@ -193,6 +194,12 @@ class ModelNotFoundError(RegistryError):
     """No such model version, or no champion yet."""
 
     http_status = 404
+
+
+class TrialError(RegistryError):
+    """A challenger that is refused, or that cannot be compared with the champion."""
+
+    http_status = 409
 
 
 class ModelFileError(FedriskError):

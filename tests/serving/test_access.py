@@ -120,7 +120,9 @@ def closed_routes(app) -> list[tuple[str, str]]:
 
 def test_every_route_that_is_not_listed_as_open_asks_for_a_key(client: TestClient) -> None:
     routes = closed_routes(client.app)
-    assert {"/predict", "/predict/batch", "/metrics", "/model"} <= {path for _, path in routes}
+    assert {"/predict", "/predict/batch", "/metrics", "/model", "/trial"} <= {
+        path for _, path in routes
+    }
     for method, path in routes:
         place = re.sub(r"\{\w+(:\w+)?\}", "x", path)
         answer = client.request(method, place, content=b"{}")

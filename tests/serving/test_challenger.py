@@ -142,7 +142,7 @@ def test_one_that_raises_in_service_costs_no_answer(both: Home, raising) -> None
         assert answered_by(client) == "1"
         answer = client.post("/predict/batch", json=[ROW, ROW])
         assert (answer.status_code, answer.json()["model"]["version"]) == (200, "1")
-        assert figure(client, 'challenger_errors_total{role="canary",version="2"}') == 2
+        assert figure(client, 'challenger_errors_total{against="1",role="canary",version="2"}') == 2
         assert figure(client, "predictions_total{") == 3
 
 
@@ -158,17 +158,17 @@ def test_the_shadow_compares_every_row(both: Home) -> None:
         assert answered_by(client) == "1"
         rows = [{**ROW, "age": 20 + 0.3 * number} for number in range(250)]
         assert client.post("/predict/batch", json=rows).status_code == 200
-        done = 'challenger_rows_total{role="shadow",version="2"}'
+        done = 'challenger_rows_total{against="1",role="shadow",version="2"}'
         until(lambda: figure(client, done) == 251)
-        assert figure(client, 'challenger_risk_difference_count{version="2"}') == 251
-        assert figure(client, 'challenger_risk_difference_sum{version="2"}') > 0
+        assert figure(client, 'challenger_risk_difference_count{against="1",version="2"}') == 251
+        assert figure(client, 'challenger_risk_difference_sum{against="1",version="2"}') > 0
         assert figure(client, "challenger_dropped_rows_total") == 0
 
 
 def test_the_shadows_failures_are_counted_and_seen_by_nobody(both: Home, raising) -> None:
     with serving(both, shadow=True) as client:
         assert answered_by(client) == "1"
-        failed = 'challenger_errors_total{role="shadow",version="2"}'
+        failed = 'challenger_errors_total{against="1",role="shadow",version="2"}'
         until(lambda: figure(client, failed) == 1)
         assert answered_by(client) == "1"
 
@@ -210,7 +210,7 @@ def test_inference_takes_part_and_a_named_version_answers_alone(both: Home) -> N
         assert inferred_by(client, "3") == (404, "this version does not serve, 1 and 2 do")
         assert client.get("/v2/models/clinic").json()["versions"] == ["1", "2"]
         assert client.get("/v2/models/clinic/versions/2/ready").status_code == 200
-        assert figure(client, 'challenger_rows_total{role="canary"') == 2
+        assert figure(client, 'challenger_rows_total{against="1",role="canary"') == 2
 
 
 def test_nobody_may_name_a_challenger_in_the_shadow(both: Home) -> None:
@@ -218,7 +218,7 @@ def test_nobody_may_name_a_challenger_in_the_shadow(both: Home) -> None:
         assert inferred_by(client) == (200, "1")
         assert inferred_by(client, "2") == (404, "this version does not serve, 1 does")
         assert client.get("/v2/models/clinic").json()["versions"] == ["1"]
-        until(lambda: figure(client, 'challenger_rows_total{role="shadow"') == 1)
+        until(lambda: figure(client, 'challenger_rows_total{against="1",role="shadow"') == 1)
 
 
 def test_a_named_challenger_that_fails_is_not_answered_for(
@@ -235,4 +235,4 @@ def test_a_named_challenger_that_fails_is_not_answered_for(
         monkeypatch.setattr(Scorer, "risks", failing)
         assert inferred_by(client) == (200, "1")
         assert inferred_by(client, "2")[0] == 500
-        assert figure(client, 'challenger_errors_total{role="canary"') == 2
+        assert figure(client, 'challenger_errors_total{against="1",role="canary"') == 2

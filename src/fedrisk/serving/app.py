@@ -17,14 +17,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fedrisk import __version__
-from fedrisk.errors import FedriskError
+from fedrisk.errors import FedriskError, ModelNotFoundError
 from fedrisk.home import Home
 from fedrisk.registry.follower_status import read_status
 from fedrisk.serving import describe, openapi
 from fedrisk.serving.access import ANY, Guard, Guarded, guard_routes
 from fedrisk.serving.batch import ManyRows, ScoringProcesses
 from fedrisk.serving.capture import Capture
-from fedrisk.serving.challenger import Challenger, Trial, TrialMetrics, TrialRules
+from fedrisk.serving.challenger import Challenger, Trial, TrialRules
 from fedrisk.serving.champion import Champion, Clock, now
 from fedrisk.serving.documentation import add_documentation
 from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
@@ -38,15 +38,18 @@ from fedrisk.serving.page import front_page
 from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
 from fedrisk.serving.recording import Recorder
 from fedrisk.serving.transport import Envelope, error_document
+from fedrisk.serving.trial_metrics import TrialMetrics
 from fedrisk.serving.webhook import PATH as WEBHOOK
 from fedrisk.serving.webhook import MlflowWebhook
 
 _log = logging.getLogger("fedrisk.serving")
 #: Seconds between two looks at the cache.
 WATCH_SECONDS = 0.25
+#: Seconds for which a worker may keep a trial's figures to itself.
+FLUSH_SECONDS = 0.1
 #: Behind the guard beside predictions: the model, by which anybody could score without a key, and
 #: figures, which tell the level of whoever was scored between two looks at them.
-GUARDED = {"/model": ANY, "/metrics": "metrics"}
+GUARDED = {"/model": ANY, "/metrics": "metrics", "/trial": "metrics"}
 NO_LIMITS = Limits()
 _READABLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -149,6 +152,7 @@ def create_app(
         figures = TrialMetrics(metrics.registry)
         contender = Challenger(home.challenger, limits.batch_rows, clock, figures.loaded)
         trial = Trial(contender, trial_rules, figures)
+        metrics.flush = trial.flush
     if journal is not None:
         journal.count_in(metrics.registry)
     lifespan = _lifespan(
@@ -180,6 +184,7 @@ def create_app(
     if capture is not None:
         capture.listener = metrics.capture_answered
     _add_operations(app, home, champion, trial, metrics, lifecycle, capture)
+    _add_trial(app, champion, trial, metrics)
 
     def scoring(endpoint: str) -> PredictBatch:
         return PredictBatch(champion, metrics, limits, capture, endpoint, trial)
@@ -220,7 +225,7 @@ def _lifespan(
         work += [recorder.run(seconds)] if recorder is not None else []
         if trial is not None:
             await asyncio.to_thread(trial.challenger.refresh)
-            work += [trial.challenger.watch(seconds), trial.run()]
+            work += [trial.challenger.watch(seconds), trial.run(), trial.keep(FLUSH_SECONDS)]
         tasks = [asyncio.create_task(each) for each in work]
         yield
         for task in tasks:
@@ -299,6 +304,21 @@ def _add_operations(
         url = str(request.base_url).rstrip("/")
         page = front_page(champion.served, champion.reason, url)
         return Response(page, media_type="text/html")
+
+
+def _add_trial(
+    app: FastAPI, champion: Champion, trial: Trial | None, metrics: ServingMetrics
+) -> None:
+    """The path that whoever judges a challenger asks."""
+
+    @app.get("/trial", summary="How the challenger does beside the champion")
+    async def tried() -> Response:
+        if trial is None:
+            raise ModelNotFoundError(
+                "no trial is on: this server tries no challenger",
+                hint="FEDRISK_SHADOW and FEDRISK_CANARY_SHARE turn it on",
+            )
+        return _json(trial.report(champion.require(), metrics.collected()).document())
 
 
 def readiness(champion: Champion, lifecycle: Lifecycle) -> tuple[int, dict[str, Any]]:

@@ -16,30 +16,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
-from fedrisk.errors import FedriskError, ModelNotFoundError
+from fedrisk.errors import FedriskError, ModelNotFoundError, TrialError
 from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.request import Row
+from fedrisk.serving.trial_metrics import Collected, PairFigures, Side, TrialMetrics
+from fedrisk.serving.trial_report import TrialReport
 
-#: Differences of risk, without their sign.
-DIFFERENCE_BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-#: Seconds of a request that it answered, or of a row in the shadow.
-SECONDS_BUCKETS = (0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0)
 #: Rows that are scored between two turns of the event loop.
 ROWS_AT_ONCE = 100
 CANARY_KEY = b"x-canary-key"
-
-Role = Literal["canary", "shadow"]
 
 
 class Challenger(Champion):
     """The challenger's cache; one that was taken away or is refused is not used any more."""
 
+    #: What kept it from being tried.
+    refusal: FedriskError | None = None
+
     def _refuse(self, error: FedriskError) -> None:
-        self.served = None
+        self.served, self.refusal = None, error
         super()._refuse(error)
 
 
@@ -71,56 +70,13 @@ def in_share(key: bytes, share: float) -> bool:
     return int.from_bytes(blake2b(key, digest_size=8).digest()) < share * 2.0**64
 
 
-class TrialMetrics:
-    """Figures of a challenger, by its version."""
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two models that serve, and their figures where they can be compared."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._loads = Counter(
-            "challenger_loads",
-            "Challengers found in the cache, by whether they were taken or refused.",
-            ("result",),
-            registry=registry,
-        )
-        self.rows = Counter(
-            "challenger_rows", "Rows it scored.", ("version", "role"), registry=registry
-        )
-        self.errors = Counter(
-            "challenger_errors",
-            "Requests or rows that it could not score.",
-            ("version", "role"),
-            registry=registry,
-        )
-        self.dropped = Counter(
-            "challenger_dropped_rows", "Rows that did not fit the queue.", registry=registry
-        )
-        self.difference = Histogram(
-            "challenger_risk_difference",
-            "Difference of its risk from the champion's, without the sign.",
-            ("version",),
-            buckets=DIFFERENCE_BUCKETS,
-            registry=registry,
-        )
-        self.changes = Counter(
-            "challenger_level_changes",
-            "Rows to which it gives another risk level than the champion.",
-            ("version", "champion", "challenger"),
-            registry=registry,
-        )
-        self.seconds = Histogram(
-            "challenger_seconds",
-            "Seconds of a request that it answered, or of a row in the shadow.",
-            ("version", "role"),
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
-        )
-        for result in ("taken", "refused"):
-            self._loads.labels(result)
-
-    def loaded(self, news: ServedModel | FedriskError) -> None:
-        """Count a challenger that was taken or refused; that there is none is neither."""
-        if not isinstance(news, ModelNotFoundError):
-            refused = isinstance(news, FedriskError)
-            self._loads.labels("refused" if refused else "taken").inc()
+    champion: ServedModel
+    challenger: ServedModel | None
+    figures: PairFigures | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,39 +105,77 @@ class Trial:
         self._jobs: deque[ShadowJob] = deque()
         self._waiting = 0
         self._news = asyncio.Event()
+        self._pair: Pair | None = None
 
     def opponent(self, champion: ServedModel) -> ServedModel | None:
         """The challenger, where it can be asked what the champion is asked."""
-        found = self.challenger.served
-        if found is None or found.stored.digest == champion.stored.digest:
-            return None
-        same = found.stored.model.study.hash == champion.stored.model.study.hash
-        return found if same else None
+        pair = self._current(champion)
+        return None if pair.figures is None else pair.challenger
+
+    def _current(self, champion: ServedModel) -> Pair:
+        """Champion and challenger, matched anew only when one of them has changed."""
+        pair, found = self._pair, self.challenger.served
+        if pair is None or pair.champion is not champion or pair.challenger is not found:
+            self.flush()
+            pair = self._pair = self._match(champion, found)
+        return pair
+
+    def _match(self, champion: ServedModel, found: ServedModel | None) -> Pair:
+        if found is None or unlike(champion, found):
+            return Pair(champion, found, None)
+        at = self.challenger.clock()
+        return Pair(champion, found, self.metrics.pair(champion, found, at))
 
     def canary(self, champion: ServedModel, key: bytes) -> ServedModel | None:
         """The challenger, where it answers this request."""
-        return self.opponent(champion) if in_share(key, self.rules.share) else None
+        found = self.opponent(champion)
+        return found if found is not None and in_share(key, self.rules.share) else None
 
-    def answered(self, challenger: ServedModel, rows: int, seconds: float) -> None:
-        """Count a request that the challenger answered."""
-        version = challenger.stored.version
-        self.metrics.rows.labels(version, "canary").inc(rows)
-        self.metrics.seconds.labels(version, "canary").observe(seconds)
+    def answered(self, served: ServedModel, rows: int, seconds: float) -> None:
+        """Count a request that one of the two answered."""
+        side = self._side(served)
+        if side is not None:
+            side.answered(rows, seconds)
 
-    def failed(self, challenger: ServedModel, role: Role) -> None:
-        """Count what the challenger could not score."""
-        self.metrics.errors.labels(challenger.stored.version, role).inc()
+    def failed(self, served: ServedModel) -> None:
+        """Count a request that one of the two could not answer."""
+        side = self._side(served)
+        if side is not None:
+            side.errors.inc()
+
+    def _side(self, served: ServedModel) -> Side | None:
+        pair = self._pair
+        if pair is None or pair.figures is None:
+            return None
+        if served is pair.challenger:
+            return pair.figures.canary
+        return pair.figures.champion if served is pair.champion else None
 
     def shadow(self, champion: ServedModel, rows: Sequence[Row], risks: Sequence[float]) -> None:
         """Let the challenger score these rows later, where they fit the queue."""
-        if not self.rules.shadow or self.opponent(champion) is None:
+        figures = self._current(champion).figures if self.rules.shadow else None
+        if figures is None:
             return
         if self._waiting + len(rows) > self.rules.most_rows:
-            self.metrics.dropped.inc(len(rows))
+            figures.dropped.inc(len(rows))
             return
         self._jobs.append(ShadowJob(champion, rows, risks))
         self._waiting += len(rows)
         self._news.set()
+
+    def flush(self) -> None:
+        """Let Prometheus' counters have what was counted since."""
+        if self._pair is not None and self._pair.figures is not None:
+            self._pair.figures.flush()
+
+    async def keep(self, seconds: float) -> None:
+        """Flush for ever, every so many seconds, so that other workers can tell the figures too."""
+        try:
+            while True:
+                await asyncio.sleep(seconds)
+                self.flush()
+        finally:
+            self.flush()
 
     async def run(self) -> None:
         """Score what waits, for ever, a few rows at a time."""
@@ -196,29 +190,19 @@ class Trial:
                 self._waiting -= len(job.rows)
 
     def _score(self, job: ShadowJob, start: int) -> None:
-        challenger = self.opponent(job.champion)
-        if challenger is None:
+        pair = self._current(job.champion)
+        if pair.challenger is None or pair.figures is None:
             return
         part = slice(start, start + ROWS_AT_ONCE)
         began = perf_counter()
         for row, risk in zip(job.rows[part], job.risks[part], strict=True):
             try:
-                other = challenger.scorer.risk(row)
-                self._compare(job.champion, challenger, risk, other)
+                other = pair.challenger.scorer.risk(row)
+                _compare(pair.figures, job.champion, pair.challenger, risk, other)
             except Exception:  # noqa: BLE001 whatever it is, nobody waits for this answer
-                self.failed(challenger, "shadow")
-        version, rows = challenger.stored.version, len(job.rows[part])
-        self.metrics.rows.labels(version, "shadow").inc(rows)
-        self.metrics.seconds.labels(version, "shadow").observe((perf_counter() - began) / rows)
-
-    def _compare(
-        self, champion: ServedModel, challenger: ServedModel, risk: float, other: float
-    ) -> None:
-        version = challenger.stored.version
-        self.metrics.difference.labels(version).observe(abs(other - risk))
-        before, after = champion.scorer.level(risk), challenger.scorer.level(other)
-        if before != after:
-            self.metrics.changes.labels(version, before, after).inc()
+                pair.figures.shadow.errors.inc()
+        rows = len(job.rows[part])
+        pair.figures.shadow.answered(rows, (perf_counter() - began) / rows)
 
     def document(self) -> dict[str, Any]:
         """What `/ready` tells of the challenger."""
@@ -227,3 +211,59 @@ class Trial:
         if served is not None:
             return {**about, "model": served.identity}
         return {**about, "model": None, "refused": self.challenger.refused}
+
+    def report(self, champion: ServedModel, collected: CollectorRegistry) -> TrialReport:
+        """How the two do.
+
+        Parameters
+        ----------
+        champion : ServedModel
+        collected : CollectorRegistry
+            What `/metrics` tells, of all workers.
+
+        Raises
+        ------
+        ModelNotFoundError
+            When there is no challenger.
+        TrialError
+            When the challenger is refused, or cannot be compared with the champion.
+        """
+        challenger = self.challenger.served
+        if challenger is None:
+            raise self._missing()
+        why = unlike(champion, challenger)
+        if why:
+            raise TrialError(f"no trial is on: the challenger {why}")
+        self._current(champion)
+        versions = (champion.stored.version, challenger.stored.version)
+        figures = Collected(collected, *versions)
+        return figures.report(champion.stored.name, self.rules.share, shadow=self.rules.shadow)
+
+    def _missing(self) -> FedriskError:
+        """Why there is no challenger, as an error."""
+        refusal = self.challenger.refusal
+        if refusal is None or isinstance(refusal, ModelNotFoundError):
+            return ModelNotFoundError("no trial is on: there is no challenger")
+        return TrialError(f"no trial is on: the challenger is refused: {refusal.message}")
+
+
+def unlike(champion: ServedModel, challenger: ServedModel) -> str:
+    """Why two models cannot be compared, as a sentence part; empty where they can."""
+    if challenger.stored.digest == champion.stored.digest:
+        return "is the champion itself"
+    if challenger.stored.model.study.hash != champion.stored.model.study.hash:
+        return "is of another study than the champion"
+    return ""
+
+
+def _compare(
+    figures: PairFigures,
+    champion: ServedModel,
+    challenger: ServedModel,
+    risk: float,
+    other: float,
+) -> None:
+    figures.difference.observe(abs(other - risk))
+    before, after = champion.scorer.level(risk), challenger.scorer.level(other)
+    if before != after:
+        figures.level_changed(before, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import (
@@ -28,7 +29,7 @@ LATENCY_BUCKETS = (
 ENDPOINTS = frozenset(
     (
         *("/", "/predict", "/predict/batch", "/health", "/ready", "/metrics", "/model", "/docs"),
-        "/webhooks/mlflow",
+        *("/webhooks/mlflow", "/trial"),
     )
 )
 #: Paths with names in them, counted together: how they begin, how they end, as what.
@@ -128,6 +129,8 @@ class ServingMetrics:
             self._loads.labels(result)
         if not shared:
             ProcessCollector(registry=registry)
+        #: Called before figures are told; replaced by whoever keeps some back.
+        self.flush: Callable[[], None] = lambda: None
         self._collectors: list[Collector] = []
         self._serving: Any = None
         self._children: dict[tuple[str, str, str], Any] = {}
@@ -188,10 +191,15 @@ class ServingMetrics:
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format; of all workers where there are several."""
+        return generate_latest(self.collected())
+
+    def collected(self) -> CollectorRegistry:
+        """Everything, added up over all workers where there are several."""
+        self.flush()
         if not self._shared:
-            return generate_latest(self.registry)
+            return self.registry
         together = CollectorRegistry()
         MultiProcessCollector(together, self._shared)  # type: ignore[no-untyped-call]
         for collector in self._collectors:
             together.register(collector)
-        return generate_latest(together)
+        return together

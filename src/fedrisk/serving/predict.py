@@ -107,17 +107,34 @@ class Predict:
         champion = self.champion.require()
         challenger = trial.canary(champion, canary_key(scope))
         if challenger is not None:
-            began = perf_counter()
             try:
-                answer = self.answer(challenger, body, explain, scope)
+                return self._timed(trial, challenger, body, explain, scope)
             except (DataError, UsageError):
                 raise  # the champion would say the same
-            except Exception:  # noqa: BLE001 whatever it is, the champion answers
-                trial.failed(challenger, "canary")
-            else:
-                trial.answered(challenger, 1, perf_counter() - began)
-                return answer
-        return self.answer(champion, body, explain, scope, trial)
+            except Exception:  # noqa: BLE001, S110 it is counted, and the champion answers
+                pass
+        return self._timed(trial, champion, body, explain, scope, trial)
+
+    def _timed(
+        self,
+        trial: Trial,
+        served: ServedModel,
+        body: bytes,
+        explain: bool,
+        scope: Scope,
+        shadow: Trial | None = None,
+    ) -> bytes:
+        """Score one row by one of a trial's models, and count how it did."""
+        began = perf_counter()
+        try:
+            answer = self.answer(served, body, explain, scope, shadow)
+        except (DataError, UsageError):
+            raise
+        except Exception:
+            trial.failed(served)
+            raise
+        trial.answered(served, 1, perf_counter() - began)
+        return answer
 
     def answer(
         self,
@@ -239,17 +256,15 @@ class PredictBatch:
         trial = self.trial
         if trial is None:
             return self.score(served, rows, explain, request_id)
-        if served is not trial.challenger.served:
-            batch = self.score(served, rows, explain, request_id)
-            trial.shadow(served, rows, batch.risks)
-            return batch
         began = perf_counter()
         try:
             batch = self.score(served, rows, explain, request_id)
         except Exception:
-            trial.failed(served, "canary")
+            trial.failed(served)
             raise
         trial.answered(served, len(rows), perf_counter() - began)
+        if served is self.champion.served:
+            trial.shadow(served, rows, batch.risks)
         return batch
 
     def score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,6 +209,9 @@ def telling(model: tuple[str, ...]) -> dict[str, Any]:
                 {"200": ("figures", content(STRING, "text/plain"))},
             )
         ),
+        "/trial": guarded(
+            get("How the challenger does beside the champion", "operation", _tried(told))
+        ),
         "/model": guarded(
             get("The model that serves, its study and its metrics", "operation", said)
         ),
@@ -216,6 +219,15 @@ def telling(model: tuple[str, ...]) -> dict[str, Any]:
             "CDS Hooks services", CDS.tag, {"200": ("listed", told("HookServices"))}
         ),
         **_inference_protocol(model),
+    }
+
+
+def _tried(told: Callable[[str], dict[str, Any]]) -> dict[str, tuple[str, dict[str, Any]]]:
+    return {
+        "200": ("figures of all workers", told("Trial")),
+        "404": ("nothing is tried, or there is no challenger", told("Error")),
+        "409": ("the challenger is refused, or cannot be compared", told("Error")),
+        "503": ("no model serves", told("Error")),
     }
 
 

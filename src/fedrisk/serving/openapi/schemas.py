@@ -259,6 +259,36 @@ def _cds_hooks() -> dict[str, Schema]:
     }
 
 
+def _trial() -> dict[str, Schema]:
+    seconds: Schema = {"anyOf": [closed(dict.fromkeys(("mean", "p50", "p90", "p99"), FIGURE))]}
+    seconds["anyOf"].append({"type": "null"})
+    answered = {"version": STRING, "requests": COUNT, "rows": COUNT, "errors": COUNT}
+    change = {"champion": one_of(LEVELS), "challenger": one_of(LEVELS), "rows": COUNT}
+    compared = {
+        "rows": COUNT,
+        "mean": nullable("number"),
+        "above": {"type": "object", "additionalProperties": RISK},
+        "level_changes": several(closed(change)),
+    }
+    return {
+        "Answered": closed(answered | {"seconds": seconds}),
+        "Trial": closed(
+            {
+                "name": STRING,
+                "since": TIME,
+                "share": RISK,
+                "shadow": BOOLEAN,
+                "champion": reference("Answered"),
+                "challenger": reference("Answered"),
+                "shadowed": closed(
+                    {"rows": COUNT, "errors": COUNT, "dropped": COUNT, "seconds": seconds}
+                ),
+                "compared": closed(compared),
+            }
+        ),
+    }
+
+
 def components(study: Study | None, example: Schema) -> dict[str, Schema]:
     """Every schema by its name; of a row only that it is an object, while no model serves."""
     row: Schema = {"type": "object", "description": "known once a model serves"}
@@ -267,6 +297,7 @@ def components(study: Study | None, example: Schema) -> dict[str, Schema]:
         **_scores(),
         **_errors(),
         **_operations(),
+        **_trial(),
         **_inference_protocol(study),
         **_fhir(),
         **_cds_hooks(),
