@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -33,14 +35,15 @@ def clock() -> datetime:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serve ``GET /health`` with a folder's certificate; where."""
+    """Serve ``GET /health`` with a folder's certificate; a file ``cut`` in it cuts answers."""
     servers: list[HTTPServer] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = json.dumps({"fedrisk": __version__}).encode()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            cut = self.server.folder / "cut"  # type: ignore[attr-defined]
+            self.send_header("Content-Length", str(len(body) + cut.exists()))
             self.end_headers()
             self.wfile.write(body)
 
@@ -48,6 +51,8 @@ def serve() -> Iterator[Serve]:
             pass
 
     class Quiet(HTTPServer):
+        folder: Path
+
         def handle_error(self, *_: object) -> None:
             """A client that refuses the certificate is what the tests are about."""
 
@@ -55,6 +60,7 @@ def serve() -> Iterator[Serve]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "server.crt", folder / "server.key")
         server = Quiet(("127.0.0.1", 0), Handler)
+        server.folder = folder
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
@@ -104,6 +110,21 @@ def test_a_self_signed_certificate(folder: Path, serve: Serve) -> None:
     for kind in ("crt", "key"):
         (own / f"ca.{kind}").replace(own / f"server.{kind}")
     assert "not of this federation's authority" in fault(serve(own), folder / "ca.crt", clock)
+
+
+def test_an_answer_that_breaks_off(folder: Path, serve: Serve) -> None:
+    make_server_certificate(folder, ["127.0.0.1"], clock())
+    (folder / "cut").touch()
+    assert "cannot be reached: IncompleteRead" in fault(serve(folder), folder / "ca.crt", clock)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+def test_a_key_with_a_passphrase(folder: Path, serve: Serve) -> None:
+    make_server_certificate(folder, ["127.0.0.1"], clock())
+    words = ["-q", "-t", "ecdsa", "-b", "384", "-N", "secret", "-f"]
+    subprocess.run(["ssh-keygen", *words, str(folder / "node.key")], check=True)
+    told = fault(serve(folder), folder / "ca.crt", clock, folder / "node.key")
+    assert told.startswith("no private key can be read from")
 
 
 def test_nobody_listens(folder: Path) -> None:

@@ -54,12 +54,13 @@ def fault(
             asked = now()
             connection.request("GET", "/health")
             answer = connection.getresponse()
+            told = answer.read()
             middle = asked + (now() - asked) / 2  # a slow answer is no clock that leads
         except ssl.SSLCertVerificationError as error:
             return _certificate_fault(error)
         except (OSError, http.client.HTTPException) as error:
             return f"{superlink} cannot be reached: {error}"
-        found = clock_fault(answer.headers.get("Date"), middle) or release_fault(answer.read())
+        found = clock_fault(answer.headers.get("Date"), middle) or release_fault(told)
         return found or ("" if key is None else _standing_fault(connection, key, now()))
 
 

@@ -82,7 +82,7 @@ def signed_headers(private: Path, now: datetime) -> dict[str, str]:
     """
     try:
         key = serialization.load_ssh_private_key(private.read_bytes(), None)
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: passphrase
         raise FederationError(f"no private key can be read from {private}: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise FederationError(f"{private} is no key of a SuperNode")
