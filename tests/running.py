@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 COMMAND = [str(Path(sys.executable).parent / "fedrisk")]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment without settings of ours."""
+    """This process's environment without settings of ours, but for patience on a loaded machine."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("FEDRISK_", "MLFLOW_"))}
-    return kept | {"NO_COLOR": "1"} | changes
+    return kept | {"NO_COLOR": "1", "FEDRISK_MOST_LAG": "60"} | changes
 
 
 def hear_interrupts() -> None:
@@ -35,6 +37,16 @@ def start(*words: str, **changes: str) -> subprocess.Popen[str]:
         env=environment(**changes),
         preexec_fn=hear_interrupts,
     )
+
+
+@contextmanager
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that does not outlive the block, so that what fails inside does not wait for it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def processes_of(home: Path) -> list[str]:

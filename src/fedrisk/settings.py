@@ -93,6 +93,11 @@ class Settings(BaseSettings):
         gt=0,
         description="How often the server looks for another model or other keys.",
     )
+    most_lag: float = Field(
+        default=0.25,
+        gt=0,
+        description="Seconds that the server may be behind before it turns new requests away.",
+    )
     webhook_secret_file: Path | None = Field(
         default=None, description="Holds what MLflow signs its webhook's deliveries with."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from mlflow_server import mlflow_server
-from running import environment, processes_of, wait_until
+from running import environment, processes_of, running, wait_until
 
 from fedrisk.cli.main import cli
 from fedrisk.home import Home
@@ -63,7 +62,7 @@ def test_with_follow_the_server_takes_up_what_the_registry_promotes(
     uri = f"sqlite:///{coordinator.mlflow_database.absolute()}"
     home = tmp_path / "server"
     options = ["--home", str(home), "--registry", uri, "--follow", "0.2", "--port", "0", "--json"]
-    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, text=True) as process:
+    with running([*COMMAND, *options]) as process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
         assert status(f"{url}/ready") == 503
@@ -95,13 +94,13 @@ def test_a_pinned_version_is_fetched_once_and_stays(tmp_path: Path, coordinator:
     options = ["--home", str(tmp_path / "server"), "--version", "2", "--port", "0", "--json"]
     for registry in (uri, "http://127.0.0.1:1"):
         command = [*COMMAND, *options, "--registry", registry]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with running(command) as process:
             assert process.stdout is not None
             url = json.loads(process.stdout.readline())["url"]
             with urllib.request.urlopen(f"{url}/ready", timeout=10) as answer:
                 assert json.load(answer)["model"]["version"] == "2"
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 @pytest.mark.slow
@@ -121,18 +120,15 @@ def test_a_promotion_reaches_the_server_by_mlflows_webhook(tmp_path: Path) -> No
         options = ["--home", str(tmp_path / "server"), "--registry", registry, "--port", "0"]
         command = [*COMMAND, *options, "--follow", NEVER, "--json"]
         told = environment(FEDRISK_WEBHOOK_SECRET_FILE=str(secret))
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=told) as process:
-            try:
-                assert process.stdout is not None
-                url = json.loads(process.stdout.readline())["url"]
-                assert wait_until(lambda: serves(url) == "1", 90)
-                created = WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED)
-                MlflowClient(registry, registry).create_webhook(
-                    "fedrisk", f"{url}/webhooks/mlflow", [created], secret=SECRET
-                )
-                promote(home, settings, "2", "", LONG_AGO)
-                assert wait_until(lambda: serves(url) == "2", 60)
-                process.terminate()
-                assert process.wait(40) == 0
-            finally:
-                process.kill()
+        with running(command, env=told) as process:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            assert wait_until(lambda: serves(url) == "1", 90)
+            created = WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED)
+            MlflowClient(registry, registry).create_webhook(
+                "fedrisk", f"{url}/webhooks/mlflow", [created], secret=SECRET
+            )
+            promote(home, settings, "2", "", LONG_AGO)
+            assert wait_until(lambda: serves(url) == "2", 60)
+            process.terminate()
+            assert process.wait(40) == 0

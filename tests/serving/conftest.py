@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fedrisk.models.logistic import LogisticModel
 from fedrisk.models.newton import newton_advance, newton_start, newton_sums, posterior_covariance
 from fedrisk.models.summary import reference, summarise
 from fedrisk.registry.cache import StoredModel, write_model
+from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.study import CategoryFeature, NumberFeature, Study
 
 with warnings.catch_warnings():
@@ -84,6 +86,12 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 ROW = {"age": 71.5, "pm2.5": 12.0, "marker": -1.25, "sex": "male", "ward": "c d"}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that is given no lifecycle turns nobody away because this machine is loaded."""
+    monkeypatch.setattr("fedrisk.serving.app.Lifecycle", partial(Lifecycle, most_lag=60))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running import running
 
 from fedrisk.errors import ModelFileError, PortInUseError, UsageError
 from fedrisk.home import Home
@@ -75,7 +75,7 @@ def test_the_server_ends_when_its_parent_is_killed(home: Home, stored, tmp_path:
         "s.wait_ready(); print(s.process.pid, s.url, flush=True); time.sleep(600)\n"
     )
     command = [sys.executable, "-c", program, str(home.root), str(tmp_path / "log")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    with running(command) as parent:
         assert parent.stdout is not None
         process, url = parent.stdout.readline().split()
         assert ask(f"{url}/health") == {"status": "live"}

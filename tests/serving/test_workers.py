@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import processes_of, wait_until
+from running import processes_of, running, wait_until
 
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
@@ -31,7 +31,7 @@ ASKED = 60
 @pytest.fixture
 def served(home: Home, stored: StoredModel) -> Iterator[tuple[subprocess.Popen, str]]:
     options = ["--home", str(home.root), "--port", "0", "--workers", "2", "--json"]
-    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, text=True) as process:
+    with running([*COMMAND, *options]) as process:
         url = json.loads(process.stdout.readline())["url"]
         assert wait_until(lambda: answers(f"{url}/ready"), 30)
         yield process, url
@@ -158,7 +158,7 @@ def test_a_worker_that_the_signal_met_early_has_ended_well(
     )
     with (
         socket.create_server(("127.0.0.1", 0)) as opened,
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process,
+        running([sys.executable, "-c", program]) as process,
     ):
         assert process.stdout is not None
         process.stdout.readline()

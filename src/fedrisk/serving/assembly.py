@@ -45,7 +45,7 @@ def assemble(
     UsageError
         When the audit journal cannot be written, or the webhook's secret cannot be read.
     """
-    lifecycle = Lifecycle()
+    lifecycle = Lifecycle(settings.most_lag)
     guard = make_guard(home, settings)
     capture = make_capture(home, settings) if settings.capture else None
     app = create_app(
