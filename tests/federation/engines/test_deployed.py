@@ -29,13 +29,21 @@ Play = Callable[[Progress], None]
 class Stage(Control):
     """Flower's command, whose runs are played by a function in a thread."""
 
-    def __init__(self, progress: Progress, play: Play) -> None:
+    def __init__(self, progress: Progress, play: Play, silent: int) -> None:
         super().__init__({}, Path("unused.log"))
+        object.__setattr__(self, "silent", silent)
+        object.__setattr__(self, "looks", [])
         object.__setattr__(self, "progress", progress)
         object.__setattr__(self, "play", play)
         object.__setattr__(self, "stopped", [])
 
+    def reachable(self) -> bool:
+        self.looks.append(0)
+        return len(self.looks) > self.silent
+
     def run(self, config: Path) -> str:
+        if len(self.looks) <= self.silent:
+            raise FederationError("flwr run failed: the SuperLink is unavailable")
         threading.Thread(target=self.play, args=(self.progress,), daemon=True).start()
         return "flower-1"
 
@@ -47,9 +55,10 @@ class Stage(Control):
 class Engine(DeployedEngine):
     play: Play = lambda _: None
     controls: list[Stage] = field(default_factory=list)
+    silent: int = 0  # looks until SuperLink listens
 
     def _control(self, run: Path) -> Stage:
-        self.controls.append(Stage(Progress(run), self.play))
+        self.controls.append(Stage(Progress(run), self.play, self.silent))
         return self.controls[-1]
 
 
@@ -105,17 +114,28 @@ def test_a_federation_without_sites(federation: Federation) -> None:
 
 def test_rounds_and_outcome_are_followed(federation: Federation, request_: TrainingRequest) -> None:
     with federation.running_alone():
-        outcome, seen = follow(Engine(federation, {}, 30.0, succeed), request_)
+        outcome, seen = follow(Engine(federation, {}, 30.0, play=succeed), request_)
     assert outcome["version"] == "7"
     assert seen == [1]
     assert Submission.read(federation.home / "runs" / "r1") is not None
+
+
+def test_a_coordinator_that_was_just_started_is_waited_for(
+    federation: Federation, request_: TrainingRequest
+) -> None:
+    with federation.running_alone():
+        outcome, _ = follow(Engine(federation, {}, 30.0, play=succeed, silent=2), request_)
+        assert outcome["version"] == "7"
+        late = Engine(federation, {}, 30.0, start_seconds=0.1, play=succeed, silent=10**9)
+        with pytest.raises(FederationError, match=r"its SuperLink has not answered for 0\.1 s"):
+            follow(late, request_.model_copy(update={"run_id": "r2"}))
 
 
 def test_the_error_of_the_run_is_raised(federation: Federation, request_: TrainingRequest) -> None:
     def fail(progress: Progress) -> None:
         progress.fail(QuorumError("1 of the 2 sites answered"))
 
-    engine = Engine(federation, {}, 30.0, fail)
+    engine = Engine(federation, {}, 30.0, play=fail)
     with federation.running_alone(), pytest.raises(QuorumError, match="1 of the 2"):
         follow(engine, request_)
 
@@ -123,7 +143,7 @@ def test_the_error_of_the_run_is_raised(federation: Federation, request_: Traini
 def test_a_coordinator_that_does_not_run_takes_no_run(
     federation: Federation, request_: TrainingRequest
 ) -> None:
-    engine = Engine(federation, {}, 30.0, succeed)
+    engine = Engine(federation, {}, 30.0, play=succeed)
     with pytest.raises(FederationError, match="does not run"):
         follow(engine, request_)
     assert engine.controls == []
@@ -143,7 +163,7 @@ def test_a_run_that_goes_on_is_followed_and_not_submitted_again(
     federation: Federation, request_: TrainingRequest
 ) -> None:
     progress = Progress(federation.home / "runs" / "r1")
-    engine = Engine(federation, {}, 30.0, succeed)
+    engine = Engine(federation, {}, 30.0, play=succeed)
     with progress.hold(1):
         progress.add(FIRST)
         timer = threading.Timer(0.3, lambda: progress.succeed(1, version="7"))
@@ -157,7 +177,7 @@ def test_a_run_that_goes_on_is_followed_and_not_submitted_again(
 def test_a_run_that_failed_is_taken_up(federation: Federation, request_: TrainingRequest) -> None:
     Progress(federation.home / "runs" / "r1").fail(FederationError("disk full"))
     with federation.running_alone():
-        outcome, _ = follow(Engine(federation, {}, 30.0, succeed), request_)
+        outcome, _ = follow(Engine(federation, {}, 30.0, play=succeed), request_)
     assert outcome["version"] == "7"
 
 
@@ -185,7 +205,7 @@ def test_stopping(federation: Federation, request_: TrainingRequest) -> None:
 def test_a_stopped_run_is_taken_up_by_who_asks_again(
     federation: Federation, request_: TrainingRequest
 ) -> None:
-    engine = Engine(federation, {}, 30.0, succeed)
+    engine = Engine(federation, {}, 30.0, play=succeed)
     engine.stop(request_)  # interrupted before it was submitted
     run = federation.home / "runs" / "r1"
     assert Progress(run).stopped()
@@ -197,7 +217,7 @@ def test_a_stopped_run_is_taken_up_by_who_asks_again(
             with progress.hold(9):
                 progress.succeed(9, version="7")
 
-        outcome, _ = follow(Engine(federation, {}, 30.0, begin_anew), request_)
+        outcome, _ = follow(Engine(federation, {}, 30.0, play=begin_anew), request_)
     assert outcome["version"] == "7"
 
 

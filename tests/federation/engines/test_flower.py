@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,17 @@ def test_no_command_outlives_an_owner_that_was_killed(tmp_path: Path) -> None:
         owner.wait(20)
     process = int(note.read_text())
     assert wait_until(lambda: not alive(process), 10.0)
+
+
+def test_superlink_is_reachable_once_it_listens_where_the_configuration_says(
+    tmp_path: Path,
+) -> None:
+    control = Control({"FLWR_HOME": str(tmp_path)}, tmp_path / "flwr.log")
+    assert not control.reachable()
+    with closing(socket.socket()) as superlink:
+        superlink.bind(("127.0.0.1", 0))
+        port = superlink.getsockname()[1]
+        flower.write_connection(tmp_path, port, tmp_path / "ca.crt")
+        assert not control.reachable()
+        superlink.listen()
+        assert control.reachable()

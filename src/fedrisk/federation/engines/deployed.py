@@ -42,11 +42,14 @@ class DeployedEngine:
     patience : float
         Seconds without a sign of the run, beyond two deadlines of the request, after which
         following ends; the run itself goes on.
+    start_seconds : float
+        For SuperLink to listen, where the coordinator was started just now.
     """
 
     federation: Federation
     environment: Mapping[str, str]
     patience: float = PATIENCE_SECONDS
+    start_seconds: float = START_SECONDS
 
     @property
     def home(self) -> Home:
@@ -100,7 +103,8 @@ class DeployedEngine:
         FedriskError
             The error that the run ended by.
         FederationError
-            When the coordinator does not run, or the run gives no sign for too long.
+            When the coordinator does not run, its SuperLink does not begin to answer, or the run
+            gives no sign for too long.
         """
         run = self.home.run(request.run_id)
         progress = Progress(run)
@@ -124,11 +128,28 @@ class DeployedEngine:
 
     def _submit(self, progress: Progress) -> None:
         run = progress.folder
+        if pending(run, time.time()):
+            return
+        control = self._control(run)
+        self._await_superlink(control)
         with deciding(run):
-            if _goes_on(progress) or pending(run, time.time()):
+            if _goes_on(progress) or pending(run, time.time()):  # by who was here meanwhile
                 return
             progress.reopen()
-            submit(self._control(run), run, time.time())
+            submit(control, run, time.time())
+
+    def _await_superlink(self, control: Control) -> None:
+        """Let a coordinator that was started a moment ago get ready."""
+        end = time.monotonic() + self.start_seconds
+        while not control.reachable():
+            self._check_running()
+            if time.monotonic() > end:
+                raise FederationError(
+                    f"the coordinator of {self.federation.folder} runs, but its SuperLink has not "
+                    f"answered for {self.start_seconds:g} s",
+                    hint=f"its logs: {self.federation.folder / 'logs'}",
+                )
+            time.sleep(LOOK_SECONDS)
 
     def _check_running(self) -> None:
         if not is_held(self.federation.folder):

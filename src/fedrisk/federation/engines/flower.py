@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -101,6 +103,17 @@ class Control:
 
     environment: Mapping[str, str]
     log: Path
+
+    def reachable(self) -> bool:
+        """Whether something listens where Flower's configuration says that SuperLink does."""
+        config = Path(self.environment["FLWR_HOME"]) / "config.toml"
+        try:
+            told = tomllib.loads(config.read_text(encoding="utf-8"))
+            host, _, port = told["superlink"][CONNECTION]["address"].rpartition(":")
+            with socket.create_connection((host, int(port)), timeout=0.5):
+                return True
+        except (OSError, ValueError, KeyError):  # not written yet, or not listening yet
+            return False
 
     def register(self, public_key: Path) -> str:
         """Register a SuperNode's public key; return the node's id."""
