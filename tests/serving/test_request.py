@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 
 import pyarrow as pa
 import pytest
@@ -157,6 +158,72 @@ def test_many_problems_are_counted_but_not_all_told() -> None:
         VALIDATOR.rows(body)
     assert len(caught.value.violations) == SHOWN
     assert caught.value.total == 150
+
+
+def refused(body: bytes, wrong: type[Exception]) -> Exception:
+    """The error, found without keeping more of it than a tenth of what all of it would take."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(wrong) as caught:
+            VALIDATOR.rows(body)
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
+    return caught.value
+
+
+def test_a_flood_of_wrong_values_is_counted_and_not_kept() -> None:
+    strange = {f"k{number}": 1 for number in range(700)}
+    for body in ([strange] * 200, {"rows": [strange] * 200}):
+        error = refused(json.dumps(body).encode(), DataError)
+        assert (error.total, len(error.violations)) == (200 * 703, SHOWN)
+    lines = [json.dumps(strange).encode()] * 200
+    with pytest.raises(DataError) as caught:
+        VALIDATOR.lines(lines)
+    assert (caught.value.total, len(caught.value.violations)) == (200 * 703, SHOWN)
+
+
+def test_a_list_without_end_is_refused_at_its_first_row_too_many() -> None:
+    for row in (b"{}", b"1"):
+        many = b"[" + b",".join([row] * 100_000) + b"]"
+        for body in (many, b'{"rows": ' + many + b"}"):
+            refused(body, UsageError)
+    with pytest.raises(UsageError, match="more than 200 rows"):
+        VALIDATOR.rows(json.dumps([ROW] * 201).encode())
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([*ROW, "x", "y"]),
+            st.none()
+            | st.booleans()
+            | st.floats()
+            | st.integers()
+            | st.sampled_from(["a", "male"]),
+        )
+        | st.integers()
+        | st.none(),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(deadline=None)
+def test_a_batch_tells_of_each_row_what_it_would_be_told_alone(rows: list) -> None:
+    alone: list[tuple] = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            VALIDATOR.row(json.dumps(row).encode())
+        except DataError as error:
+            alone += [(number, v.column, repr(v.value), v.rule) for v in error.violations]
+    body = json.dumps(rows).encode()
+    if not alone:
+        assert len(VALIDATOR.rows(body)) == len(rows)
+        return
+    with pytest.raises(DataError) as caught:
+        VALIDATOR.rows(body)
+    told = [(v.row, v.column, repr(v.value), v.rule) for v in caught.value.violations]
+    assert (told, caught.value.total) == (alone, len(alone))
 
 
 @pytest.mark.parametrize("count", [0, 201])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationError, from_json
 from pydantic_core import core_schema as schemas
 
 from fedrisk.errors import DataError, UsageError, Violation
@@ -23,6 +24,7 @@ VALUE_LENGTH = 100
 
 UNKNOWN_RULE = "is not a feature of the study"
 OBJECT_RULE = "must be an object with one value for each feature"
+SEVERAL = "send several batches, or use `fedrisk score` for files"
 _OUTSIDE = ("greater_than_equal", "less_than_equal")
 
 
@@ -114,9 +116,14 @@ class RequestValidator:
         row = row_schema(study)
         self._features = {feature.name: feature for feature in study.features}
         self._row = SchemaValidator(row)
-        self._rows = SchemaValidator(schemas.list_schema(row))
-        wrapped = {"rows": schemas.typed_dict_field(schemas.list_schema(row))}
-        self._wrapped = SchemaValidator(schemas.typed_dict_schema(wrapped, extra_behavior="forbid"))
+        # The first wrong row ends it: a wrong batch must not cost more than a right one. What else
+        # is wrong is looked for row by row, and no more of it is kept than is told.
+        listed = schemas.list_schema(row, max_length=most_rows, fail_fast=True)
+        self._rows = SchemaValidator(listed)
+        self._wrapped = SchemaValidator(_wrapped(listed))
+        anything = schemas.list_schema(schemas.any_schema(), max_length=most_rows)
+        self._any_rows = SchemaValidator(anything)
+        self._any_wrapped = SchemaValidator(_wrapped(anything))
 
     def row(self, body: bytes) -> Row:
         """One row from a JSON object.
@@ -131,7 +138,9 @@ class RequestValidator:
         try:
             row: Row = self._row.validate_json(body)
         except ValidationError as error:
-            raise self._explain(error, depth=0) from None
+            if error.error_count() <= SHOWN:
+                raise self._explain(error) from None
+            raise self._refusal([from_json(body)], None) from None
         return row
 
     def rows(self, body: bytes) -> Sequence[Row]:
@@ -139,8 +148,8 @@ class RequestValidator:
         listed = body.lstrip()[:1] == b"["
         try:
             found = self._rows.validate_json(body) if listed else self._wrapped.validate_json(body)
-        except ValidationError as error:
-            raise self._explain(error, depth=1 if listed else 2) from None
+        except ValidationError:
+            raise self._explain_batch(body, listed=listed) from None
         rows: Sequence[Row] = found if listed else found["rows"]
         self.check_count(len(rows))
         return rows
@@ -150,16 +159,21 @@ class RequestValidator:
         self.check_count(len(lines))
         rows: list[Row] = []
         violations: list[Violation] = []
+        total = 0
         for number, line in enumerate(lines, start=first):
             try:
                 rows.append(self._row.validate_json(line))
             except ValidationError as error:
-                explained = self._explain(error, depth=0, row=number)
-                if not isinstance(explained, DataError):
-                    raise explained from None
-                violations.extend(explained.violations)
+                if error.error_count() > SHOWN:
+                    found: DataError | UsageError = self._refusal([from_json(line)], number)
+                else:
+                    found = self._explain(error, number)
+                if not isinstance(found, DataError):
+                    raise found from None
+                total += found.total
+                violations += found.violations[: SHOWN - len(violations)]
         if violations:
-            raise refusal(violations[:SHOWN], len(violations))
+            raise refusal(violations[:SHOWN], total)
         return rows
 
     def records(self, records: Sequence[Mapping[str, Any]], first: int = 1) -> Sequence[Row]:
@@ -167,8 +181,8 @@ class RequestValidator:
         self.check_count(len(records))
         try:
             rows: Sequence[Row] = self._rows.validate_python(records)
-        except ValidationError as error:
-            raise self._explain(error, depth=1, first=first) from None
+        except ValidationError:
+            raise self._refusal(records, first) from None
         return rows
 
     def check_count(self, rows: int) -> None:
@@ -183,31 +197,59 @@ class RequestValidator:
         if rows > self.most_rows:
             raise UsageError(
                 f"the batch has {rows} rows, at most {self.most_rows} are taken",
-                hint="send several batches, or use `fedrisk score` for files",
+                hint=SEVERAL,
             )
 
-    def _explain(
-        self, error: ValidationError, depth: int, row: int | None = None, first: int = 1
-    ) -> DataError | UsageError:
-        """Pydantic's error in words of the study; ``depth`` is where the row's fields begin."""
-        found = error.errors(include_url=False, include_context=False)
+    def _explain_batch(self, body: bytes, *, listed: bool) -> DataError | UsageError:
+        """What is wrong with a JSON document of rows."""
+        try:
+            if listed:
+                return self._refusal(self._any_rows.validate_json(body), 1)
+            return self._refusal(self._any_wrapped.validate_json(body)["rows"], 1)
+        except ValidationError as error:
+            found = _found(error)[0] if error.error_count() == 1 else None
+        if found and found["type"] == "json_invalid":
+            return UsageError(f"the body is not valid JSON: {_reason(found)}")
+        if found and found["type"] == "too_long":
+            return UsageError(f"the batch has more than {self.most_rows} rows", hint=SEVERAL)
+        return UsageError(
+            "a batch is a JSON list of objects, or an object whose only key is `rows`"
+        )
+
+    def _refusal(self, rows: Iterable[Any], first: int | None) -> DataError:
+        """What is wrong in rows, the first of which has a number; no more is kept than is told."""
+        told: list[Violation] = []
+        total = 0
+        for place, row in enumerate(rows):
+            short, more = self._shortened(row)
+            try:
+                self._row.validate_python(short)
+            except ValidationError as error:
+                total += error.error_count() + more
+                if len(told) < SHOWN:
+                    number = None if first is None else first + place
+                    told += [self._violation(each, number) for each in _found(error)]
+        return refusal(told[:SHOWN], total)
+
+    def _shortened(self, row: Any) -> tuple[Any, int]:
+        """A row with so many strange keys as are told at most, and the number of the others."""
+        if not isinstance(row, dict) or len(row) <= len(self._features) + SHOWN:
+            return row, 0
+        strange = (name for name in row if name not in self._features)
+        kept = dict.fromkeys(islice(strange, SHOWN))
+        known = {name: row[name] for name in self._features if name in row}
+        return known | {name: row[name] for name in kept}, len(row) - len(known) - len(kept)
+
+    def _explain(self, error: ValidationError, row: int | None = None) -> DataError | UsageError:
+        """Pydantic's error about one row in words of the study."""
+        found = _found(error)
         if found[0]["type"] == "json_invalid":
             place = "" if row is None else f"row {row}: "
             return UsageError(f"{place}the body is not valid JSON: {_reason(found[0])}")
-        if any(len(each["loc"]) < depth for each in found):
-            return UsageError(
-                "a batch is a JSON list of objects, or an object whose only key is `rows`"
-            )
-        told = [self._violation(each, depth, row, first) for each in found[:SHOWN]]
-        return refusal(told, len(found))
+        return refusal([self._violation(each, row) for each in found], len(found))
 
-    def _violation(
-        self, detail: ErrorDetails, depth: int, row: int | None, first: int
-    ) -> Violation:
-        place = detail["loc"]
-        if depth:
-            row = int(place[depth - 1]) + first
-        name = str(place[depth]) if len(place) > depth else None
+    def _violation(self, detail: ErrorDetails, row: int | None) -> Violation:
+        name = str(detail["loc"][0]) if detail["loc"] else None
         value = None if detail["type"] == "missing" else shown(detail["input"])
         rule = self._rule(detail["type"], name, detail["input"])
         return Violation("request", row, name or "", value, rule)
@@ -225,6 +267,15 @@ class RequestValidator:
         if kind in _OUTSIDE:
             return feature.outside_text(value)
         return FINITE if kind == "finite_number" else A_NUMBER
+
+
+def _wrapped(rows: CoreSchema) -> CoreSchema:
+    fields = {"rows": schemas.typed_dict_field(rows)}
+    return schemas.typed_dict_schema(fields, extra_behavior="forbid")
+
+
+def _found(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_context=False)
 
 
 def _reason(detail: ErrorDetails) -> str:

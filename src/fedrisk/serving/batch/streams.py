@@ -18,7 +18,7 @@ from fedrisk.serving.batch.arrow_csv import ArrowCsv
 from fedrisk.serving.batch.slices import Outcome, SliceScorer
 from fedrisk.serving.formats import CsvFormat, Format, JsonFormat, NdjsonFormat
 from fedrisk.serving.records import RecordBlock, RecordStream, SupportsRead
-from fedrisk.serving.request import Row
+from fedrisk.serving.request import RequestValidator, Row
 
 #: Bytes that are read and scored at a time, and the longest single row.
 SLICE = 1 << 20
@@ -62,16 +62,13 @@ def json_answers(source: SupportsRead, scorer: SliceScorer) -> Iterator[bytes]:
         if size > JSON_BYTES:
             raise HTTPException(413, f"the body is too large: at most {JSON_BYTES} bytes are taken")
     form = JsonFormat()
+    # The scorer's own takes any number of rows, which is right for slices alone.
+    validator = RequestValidator(scorer.served.scorer.study, JSON_ROWS)
     try:
-        rows = form.read(b"".join(parts), scorer.served.validator)
+        rows = form.read(b"".join(parts), validator)
     except DataError as error:
         scorer.note(error)
         return
-    if len(rows) > JSON_ROWS:
-        raise UsageError(
-            f"the batch has {len(rows)} rows, at most {JSON_ROWS} are taken as JSON",
-            hint="send newline-delimited JSON or CSV, of which more are taken",
-        )
     scorer.saw(len(rows))
     yield form.write(scorer.score(rows))
 
