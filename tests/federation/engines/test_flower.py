@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from flwr.supercore.error import ApiErrorCode
+from flwr.supercore.error.catalog import API_ERROR_MAP
 
 from fedrisk.errors import FederationError
 from fedrisk.federation.engines import flower
@@ -65,6 +67,15 @@ def test_a_failure_is_told_with_its_reason(tmp_path: Path) -> None:
     control = Control(command(tmp_path, "echo 'no connection' >&2; exit 1"), tmp_path / "log")
     with pytest.raises(FederationError, match="flwr supernode list failed: no connection"):
         control.nodes()
+
+
+def test_a_run_that_ended_meanwhile_is_as_good_as_stopped(tmp_path: Path) -> None:
+    assert API_ERROR_MAP[ApiErrorCode.RUN_ALREADY_FINISHED].public_message == flower.ENDED
+    told = f"[code: 18] {flower.ENDED}"
+    Control(command(tmp_path, f"echo '{told}' >&2; exit 1"), tmp_path / "log").stop("1")
+    failing = Control(command(tmp_path, "echo 'Run ID not found.' >&2; exit 1"), tmp_path / "log")
+    with pytest.raises(FederationError, match=r"flwr stop failed: Run ID not found\."):
+        failing.stop("1")
 
 
 def test_a_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

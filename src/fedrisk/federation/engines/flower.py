@@ -21,6 +21,8 @@ from fedrisk.federation.guardian import die_with_parent
 COMMAND_SECONDS = 120.0
 #: Name of the only connection in Flower's configuration.
 CONNECTION = "federation"
+#: What SuperLink says of a run to stop that has ended.
+ENDED = "Run is already finished."
 
 
 def superlink_command(folder: Path, port: int, database: Path | None = None) -> list[str]:
@@ -135,8 +137,12 @@ class Control:
         return str(told["run-id"])
 
     def stop(self, run: str) -> None:
-        """Stop a run by Flower's run id."""
-        self._json("stop", run, CONNECTION)
+        """Stop a run by Flower's run id; one that has ended by itself meanwhile is no failure."""
+        try:
+            self._json("stop", run, CONNECTION)
+        except FederationError as error:
+            if ENDED not in error.message:
+                raise
 
     def _json(self, *arguments: str) -> dict[str, Any]:
         program = shutil.which("flwr", path=self.environment["PATH"]) or "flwr"
