@@ -15,7 +15,10 @@ from fedrisk.errors import FedriskError, ModelFileError
 from fedrisk.home import Home
 from fedrisk.models.checks import make_checks
 from fedrisk.registry.cache import (
+    CHECKS,
+    HASHES,
     MODEL,
+    REFERENCE,
     StoredModel,
     clear_model,
     generation,
@@ -137,6 +140,45 @@ def test_the_api_reports_a_refused_model_and_goes_on(home: Home, stored: StoredM
         assert client.post("/predict", json=ROW).json()["model"]["version"] == "1"
         assert 'model_loads_total{result="refused"} 1.0' in client.get("/metrics").text
         json.dumps(answer.json())
+
+
+def flip(content: bytes) -> bytes:
+    """One bit is another in the middle."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGE = {
+    "flipped": flip,
+    "truncated": lambda content: content[: len(content) // 2],
+    "half written": lambda content: content[: len(content) // 2] + bytes(len(content) // 2),
+    "emptied": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("file", [MODEL, REFERENCE, CHECKS, HASHES])
+@pytest.mark.parametrize("how", DAMAGE)
+def test_files_damaged_in_their_place_are_told_and_the_model_in_memory_goes_on(
+    home: Home, stored: StoredModel, file: str, how: str
+) -> None:
+    place = home.champion / file
+    whole = place.read_bytes()
+    with TestClient(create_app(home, watch_seconds=0.01)) as client:
+        before = client.post("/predict", json=ROW).json()["risk_score"]
+        place.write_bytes(DAMAGE[how](whole))
+        until(lambda: client.get("/ready").json()["refused"] is not None)
+        ready = client.get("/ready")
+        assert (ready.status_code, ready.json()["model"]["version"]) == (200, "1")
+        assert client.post("/predict", json=ROW).json()["risk_score"] == before
+        assert figure(client, 'model_loads_total{result="refused"}') >= 1
+        place.write_bytes(whole)
+        until(lambda: client.get("/ready").json()["refused"] is None)
+        assert client.post("/predict", json=ROW).json()["risk_score"] == before
+
+
+def figure(client: TestClient, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
 SWAPS = 40  # `make swaps` does a thousand

@@ -20,9 +20,11 @@ from running import processes_of, running, wait_until
 
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
+from fedrisk.serving.trial_report import read_report
 from fedrisk.serving.workers import Workers
 
-from .conftest import ROW
+from .conftest import ROW, store
+from .test_challenger import challenge
 
 COMMAND = [sys.executable, "-c", "from fedrisk.cli import main; main()", "serve"]
 ASKED = 60
@@ -92,6 +94,67 @@ def test_figures_add_up_over_workers_and_a_killed_one_comes_back(home: Home, ser
     assert wait_until(lambda: answers(f"{url}/ready"), 30)
     assert ask(url, ASKED) == ASKED
     assert predictions(url) == 2 * ASKED
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def samples(url: str) -> dict[str, float]:
+    """Every sample of every worker, by name and labels."""
+    found = re.findall(r"^([a-z]\S*) (\S+)$", read(f"{url}/metrics").decode(), re.M)
+    return {name: float(value) for name, value in found}
+
+
+def cumulative(url: str) -> dict[str, float]:
+    """Those that may only grow."""
+    ends = ("_total", "_count", "_sum", "_bucket")
+    return {n: v for n, v in samples(url).items() if n.partition("{")[0].endswith(ends)}
+
+
+def tried(url: str) -> tuple[int, int]:
+    """Requests that champion and challenger answered together, and rows in the shadow."""
+    told = read_report(read(f"{url}/trial"))
+    return told.champion.requests + told.challenger.requests, told.shadowed.rows
+
+
+def serving(url: str) -> set[str]:
+    """Versions that some worker says it serves."""
+    found = samples(url).items()
+    told = [name for name, value in found if name.startswith("model_info{") and value == 1]
+    return {re.search(r'version="(\w+)"', name)[1] for name in told}
+
+
+@pytest.fixture
+def trial(home: Home, stored: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A challenger 2, and what lets servers try it."""
+    challenge(home, "2")
+    monkeypatch.setenv("FEDRISK_CANARY_SHARE", "0.5")
+    monkeypatch.setenv("FEDRISK_SHADOW", "true")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_figure_goes_back_with_a_killed_worker_and_its_gauges_vanish(
+    home: Home, trial: None, served
+) -> None:
+    _, url = served
+    assert wait_until(lambda: len(workers(home)) == 2, 30)
+    assert ask(url, ASKED) == ASKED
+    assert wait_until(lambda: tried(url)[0] == ASKED, 30)
+    seen, (killed, _) = cumulative(url), workers(home)
+    os.kill(killed, signal.SIGKILL)
+    asked = ASKED
+    assert wait_until(lambda: killed not in workers(home), 30)
+    while len(workers(home)) < 2 or asked < 2 * ASKED:
+        asked += ask(url, 1)
+        now = cumulative(url)
+        assert [name for name, value in seen.items() if now.get(name, 0.0) < value] == []
+        seen = now
+    assert wait_until(lambda: tried(url)[0] == asked, 30)
+    store(home, "3", seed=3)
+    assert wait_until(lambda: serving(url) == {"3"}, 60), samples(url)
 
 
 class Caller(threading.Thread):

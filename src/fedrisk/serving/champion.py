@@ -1,13 +1,15 @@
 """The served model: loaded, verified, and swapped when the cache gets another one.
 
-The cache is looked at four times a second; that costs one read of a symbolic link. A new champion
-is read and tested in a thread while the old one goes on answering, and replaces it by one
-assignment. One that is damaged or fails its self-test is refused and reported, and the old stays.
+The cache is looked at four times a second; that costs a symbolic link and the sizes and times of
+four files, so that damage is told before a restart meets it. A new champion is read and tested in
+a thread while the old one goes on answering, and replaces it by one assignment. One that is
+damaged or fails its self-test is refused and reported, and the old stays.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +26,23 @@ from fedrisk.serving.scoring import Scorer
 Clock = Callable[[], datetime]
 #: Called with the model that now serves, or with the error that kept it from serving.
 Listener = Callable[["ServedModel | FedriskError"], None]
+
+
+#: A generation of the cache, with names, sizes and times of change of its files.
+State = tuple[Path, tuple[tuple[str, int, int], ...]]
+
+
+def state(folder: Path) -> State | None:
+    """What a cache holds, without reading it; None where there is nothing."""
+    place = generation(folder)
+    if place is None:
+        return None
+    try:
+        with os.scandir(place) as found:
+            files = [(file.name, file.stat()) for file in found]
+    except OSError:
+        return None
+    return place, tuple(sorted((name, s.st_size, s.st_mtime_ns) for name, s in files))
 
 
 def now() -> datetime:
@@ -92,7 +111,7 @@ class Champion:
     served: ServedModel | None = None
     #: Why the cache's present content does not serve; None while it does.
     refused: dict[str, Any] | None = None
-    _seen: Path | None = field(default=None, repr=False)
+    _seen: State | None = field(default=None, repr=False)
 
     def require(self) -> ServedModel:
         """The model that serves now.
@@ -121,7 +140,7 @@ class Champion:
         bool
             Whether another model serves now.
         """
-        seen = generation(self.folder)
+        seen = state(self.folder)
         if seen is not None and seen == self._seen:
             return False
         try:
@@ -140,7 +159,7 @@ class Champion:
         """Refresh for ever, every so many seconds."""
         while True:
             await asyncio.sleep(seconds)
-            if generation(self.folder) != self._seen:
+            if state(self.folder) != self._seen:
                 await asyncio.to_thread(self.refresh)
 
     def _refuse(self, error: FedriskError) -> None:
