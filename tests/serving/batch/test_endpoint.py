@@ -151,6 +151,22 @@ def test_memory_does_not_grow_with_the_body_or_with_a_slow_reader(server: Server
     assert 0 < max(scoring.values()) < 260
 
 
+def test_a_process_scores_one_body_after_the_other_until_one_goes_wrong(
+    server: ServerProcess,
+) -> None:
+    process = psutil.Process(server.process.pid)
+
+    answers = [ask(server, HEAD + LINE * rows, CSV) for rows in (12_000, 9_000, 15_000)]
+    assert [status for status, *_ in answers] == [200] * 3
+    assert [answer[-1].count(b"\n") for answer in answers] == [12_001, 9_001, 15_001]
+    before = {child.pid for child in process.children()}
+    assert ask(server, HEAD + LINE * 10_000, CSV)[0] == 200
+    assert {child.pid for child in process.children()} == before
+    assert ask(server, HEAD + LINE * 10_000 + b"1,2\n", CSV)[0] in (400, 422)
+    assert ask(server, HEAD + LINE * 10_000, CSV)[0] == 200
+    assert {child.pid for child in process.children()} != before
+
+
 def test_a_caller_that_goes_away_leaves_nothing_behind(server: ServerProcess, home) -> None:
     process = psutil.Process(server.process.pid)
     host, port = server.url.removeprefix("http://").split(":")

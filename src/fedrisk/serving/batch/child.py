@@ -1,7 +1,7 @@
-"""The process that scores one long body: task and body on standard input, frames on its output.
+"""The process that scores long bodies: task and body on standard input, frames on its output.
 
 It is a process of its own so that the server's event loop, its memory and single predictions are
-left alone: Arrow is loaded here and not there, and what one body needed is given back at its end.
+left alone: Arrow is loaded here and not there. One body comes after the other; an error ends it.
 """
 
 from __future__ import annotations
@@ -20,28 +20,35 @@ from starlette.exceptions import HTTPException
 from fedrisk.errors import UsageError
 from fedrisk.registry.cache import read_model
 from fedrisk.serving.batch.absent import keep_pandas_out
-from fedrisk.serving.batch.decoding import Limited, Unzipped
-from fedrisk.serving.batch.frames import DATA, END, ERROR, START, Task, error_payload, frame
+from fedrisk.serving.batch.decoding import PIECE, Limited, Unzipped
+from fedrisk.serving.batch.frames import (
+    DATA,
+    END,
+    ERROR,
+    START,
+    Parts,
+    Task,
+    error_payload,
+    frame,
+)
 from fedrisk.serving.batch.slices import SliceScorer
 from fedrisk.serving.batch.streams import score_body
 from fedrisk.serving.champion import ServedModel
 from fedrisk.serving.formats import batch_format
+from fedrisk.serving.records import SupportsRead
 
 #: Single predictions go first where both want the same processor.
 NICENESS = 5
 
 
 def main(handle: int) -> None:
-    """Wait for a task, do it, and end; also when standard input closes before there is one."""
+    """Do one task after the other, until standard input closes or one cannot be done."""
     os.nice(NICENESS)
     keep_pandas_out()
     import pyarrow.compute  # so that it is there when the task comes
     import pyarrow.csv  # noqa: F401
 
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    line = source.readline()
-    if not line:
-        return
 
     def tell(kind: bytes, payload: bytes) -> None:
         target.write(frame(kind, payload))
@@ -49,13 +56,14 @@ def main(handle: int) -> None:
 
     with os.fdopen(handle, "wb", buffering=0) as spool:
         try:
-            work(Task(**json.loads(line)), source, spool, tell)
+            while line := source.readline():
+                work(Task(**json.loads(line)), Parts(source), spool, tell)
         except Exception as error:  # noqa: BLE001 the server tells the caller
             tell(ERROR, error_payload(_told(error)))
 
 
 def work(
-    task: Task, source: IO[bytes], spool: IO[bytes], tell: Callable[[bytes, bytes], None]
+    task: Task, source: SupportsRead, spool: IO[bytes], tell: Callable[[bytes, bytes], None]
 ) -> None:
     """Score the body that follows a task."""
     form = batch_format(task.media_type.encode())
@@ -77,6 +85,8 @@ def work(
     tell(START, json.dumps(served.identity).encode())
     write = (lambda piece: tell(DATA, piece)) if task.live else spool.write
     outcome = score_body(form, body, scorer, write)
+    while source.read(PIECE):
+        pass  # what follows is the next task
     tell(END, json.dumps(outcome.document()).encode())
 
 

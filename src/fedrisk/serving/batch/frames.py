@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
 from starlette.exceptions import HTTPException
 
@@ -14,6 +14,8 @@ from fedrisk.errors import DataError, FedriskError, Violation
 #: Kinds of frames: the model that answers, a part of the answer, its end, and an error instead.
 START, DATA, END, ERROR = b"S", b"D", b"E", b"X"
 HEAD = 5
+#: Bytes of the length before each part of a body; a part without bytes is its end.
+LENGTH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,63 @@ class Task:
     def line(self) -> bytes:
         """The task as the process reads it."""
         return json.dumps(asdict(self)).encode() + b"\n"
+
+
+def part(data: bytes) -> bytes:
+    """A part of a body, as it is handed over; an empty one ends it.
+
+    >>> list(part(b"age")), list(part(b""))
+    ([0, 0, 0, 3, 97, 103, 101], [0, 0, 0, 0])
+    """
+    return len(data).to_bytes(LENGTH, "big") + data
+
+
+class Parts:
+    """A body out of its parts; the stream goes on behind it.
+
+    Parameters
+    ----------
+    stream : binary file
+        Buffered.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = 0
+        self._ended = False
+
+    def read1(self, size: int) -> bytes:
+        """What there is, at most ``size`` bytes; none at the end.
+
+        Raises
+        ------
+        EOFError
+            When the stream ends before the body does.
+        """
+        if not self._left and not self._ended:
+            self._left = int.from_bytes(self._exactly(LENGTH), "big")
+            self._ended = not self._left
+        if self._ended:
+            return b""
+        data: bytes = self._stream.read1(min(size, self._left))  # type: ignore[attr-defined]
+        if not data:
+            raise EOFError
+        self._left -= len(data)
+        return data
+
+    def read(self, size: int) -> bytes:
+        """``size`` bytes, fewer at the end; errors as `read1`."""
+        found: list[bytes] = []
+        while size > 0 and (data := self.read1(size)):
+            found.append(data)
+            size -= len(data)
+        return b"".join(found)
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
 
 
 def frame(kind: bytes, payload: bytes) -> bytes:

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from fedrisk.errors import FedriskError, OverloadedError
-from fedrisk.serving.batch.frames import DATA, END, ERROR, HEAD, START, Task, raised
+from fedrisk.serving.batch.frames import DATA, END, ERROR, HEAD, START, Task, part, raised
 
 #: Seconds that an idle process is kept for the next body.
 IDLE_SECONDS = 60.0
+#: Bodies that one process scores, and bytes of an answer after which it ends: memory that a large
+#: body needed is given back.
+BODIES, LARGE = 100, 32 << 20
 #: Bodies that wait for a process, for each that is being scored; more are turned away.
 WAITING = 4
 
@@ -46,19 +49,25 @@ class BatchRules:
 
 @dataclass
 class ScoringProcess:
-    """One process, which scores one body.
+    """One process, which scores a body at a time.
 
     Attributes
     ----------
     process : asyncio.subprocess.Process
     spool : binary file
         Without a name: what is in it is gone with this process, in whatever way it ends.
+    bodies : int
+        That it has scored.
+    ready : bool
+        Whether it can be given a body.
     model : dict
         Name and version of the model that answers, once known.
     """
 
     process: Process
     spool: IO[bytes]
+    bodies: int = 0
+    ready: bool = True
     model: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -77,12 +86,15 @@ class ScoringProcess:
         stdin = self.process.stdin
         if stdin is None:
             return
+        self.ready = False
         with suppress(BrokenPipeError, ConnectionResetError):
             stdin.write(task.line())
-            async for part in body:
-                stdin.write(part)
-                await stdin.drain()
-            stdin.close()
+            async for data in body:
+                if data:
+                    stdin.write(part(data))
+                    await stdin.drain()
+            stdin.write(part(b""))
+            await stdin.drain()
 
     async def result(self, data: Callable[[bytes], Awaitable[None]]) -> dict[str, Any]:
         """What was scored, once all of it is.
@@ -107,6 +119,8 @@ class ScoringProcess:
                 raise raised(payload)
             elif kind == END:
                 document: dict[str, Any] = json.loads(payload)
+                self.bodies += 1
+                self.ready = self.bodies < BODIES and spooled(self.spool) < LARGE
                 return document
 
     async def _frame(self) -> tuple[bytes, bytes]:
@@ -122,6 +136,11 @@ class ScoringProcess:
                 f"the process that scored the batch ended with code {code}",
                 hint="send the batch again; if it ends again, send less at a time",
             ) from None
+
+    def clear(self) -> None:
+        """Empty the spool, whose place is the same here and in the process, for the next body."""
+        self.spool.truncate(0)
+        self.spool.seek(0)
 
     async def end(self) -> None:
         """End the process, whatever it does, and let go of its spool."""
@@ -149,12 +168,13 @@ class ScoringProcesses:
     _slots: asyncio.Semaphore | None = None
     _asked: int = 0
     _spare: asyncio.Task[ScoringProcess] | None = None
+    _idle: list[ScoringProcess] = field(default_factory=list)
     _dismissal: asyncio.TimerHandle | None = None
     _leaving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[ScoringProcess]:
-        """A process for one body, ended afterwards.
+        """A process for one body; kept for the next where nothing went wrong, ended otherwise.
 
         Raises
         ------
@@ -172,32 +192,44 @@ class ScoringProcesses:
                 try:
                     yield process
                 finally:
-                    await asyncio.shield(process.end())
+                    await asyncio.shield(self._back(process))
         finally:
             self._asked -= 1
 
     async def _next(self) -> ScoringProcess:
-        spare, self._spare = self._spare, None
-        process = await (spare or asyncio.ensure_future(ScoringProcess.start(self.folder)))
+        if self._idle:
+            process = self._idle.pop()
+        else:
+            spare, self._spare = self._spare, None
+            process = await (spare or asyncio.ensure_future(ScoringProcess.start(self.folder)))
         if process.process.returncode is not None:
             await process.end()
             process = await ScoringProcess.start(self.folder)
         self._prepare()
         return process
 
+    async def _back(self, process: ScoringProcess) -> None:
+        if process.ready and len(self._idle) < self.rules.processes:
+            process.clear()
+            self._idle.append(process)
+        else:
+            await process.end()
+
     def _prepare(self) -> None:
         """Start the next one already, and dismiss it when nothing comes for a while."""
         if self._dismissal is not None:
             self._dismissal.cancel()
-        if self._spare is None:
+        if self._spare is None and not self._idle:
             self._spare = asyncio.ensure_future(ScoringProcess.start(self.folder))
         self._dismissal = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.dismiss)
 
     def dismiss(self) -> None:
-        """End the process that waits for nothing."""
+        """End the processes that wait for nothing."""
         spare, self._spare = self._spare, None
-        if spare is not None:
-            leaving = asyncio.ensure_future(_end(spare))
+        idle, self._idle = self._idle, []
+        ends = [process.end() for process in idle] + ([_end(spare)] if spare else [])
+        for end in ends:
+            leaving = asyncio.ensure_future(end)
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
 
