@@ -216,3 +216,35 @@ def test_an_alias_that_moves_back_and_a_version_that_is_gone(tmp_path: Path, reg
     client.set_registered_model_alias("heart", "champion", "2")
     followed.look()
     assert read_model(followed.home.champion).version == "2"
+
+
+def test_a_registry_that_is_away_at_the_start_is_followed_once_it_is_back(
+    tmp_path: Path, registry, monkeypatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Settings(tracking_uri="http://127.0.0.1:1", registry_name="")
+    followed, said = follower(tmp_path, away)
+    assert followed.look() is None
+    assert read_status(followed.status_file).state == "away"
+    assert not followed.home.champion.exists()
+    followed.settings = registry[1]
+    assert followed.look().changed
+    assert read_model(followed.home.champion).version == "1"
+    assert read_status(followed.status_file).state == "following"
+    assert said[1:] == ["the registry is followed again", "champion 1, challenger 2"]
+
+
+def test_aliases_that_are_not_known_move_nothing(tmp_path: Path, registry) -> None:
+    from mlflow import MlflowClient
+
+    _, settings = registry
+    followed, _ = follower(tmp_path, settings)
+    client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
+    client.set_registered_model_alias("heart", "staging", "2")
+    followed.look()
+    assert read_model(followed.home.champion).version == "1"
+    for alias in ("champion", "challenger"):
+        client.delete_registered_model_alias("heart", alias)
+    followed.look()
+    assert not followed.home.champion.exists()
+    assert not followed.home.challenger.exists()
