@@ -13,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fedrisk.errors import UsageError
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
 from fedrisk.serving.access import Guard
 from fedrisk.serving.access.keys import KeyRing, make_key, write_keys
 from fedrisk.serving.app import create_app
 from fedrisk.serving.capture import Capture, CaptureRules
+from fedrisk.serving.inference_protocol import MOST_TENSORS, parse_request
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.predict import Limits
 
@@ -236,6 +238,22 @@ def test_bodies_that_are_no_request(
     assert list(answer.json()) == ["error"]
     figures = client.get("/metrics").text
     assert f'prediction_errors_total{{endpoint="/v2/infer",status="{status}"}}' in figures
+
+
+@pytest.mark.parametrize("size", [1 << 63, 10**4299], ids=["64 bits", "4300 digits"])
+def test_sizes_that_nothing_has_are_refused(client: TestClient, size: int) -> None:
+    announced = {"data": None, "parameters": {"binary_data_size": size}}
+    for wrong in ({"shape": [size]}, announced, {**announced, "shape": [size]}):
+        tensors = [tensor("age", [50]) | wrong, tensor("marker", [0]) | wrong]
+        answer = post(client, {"inputs": tensors})
+        assert answer.status_code == 400
+        assert len(answer.text) < 200
+
+
+def test_tensors_without_end_are_refused_at_the_first_too_many() -> None:
+    body = {"inputs": [tensor("age", [])] * (MOST_TENSORS + 1)}
+    with pytest.raises(UsageError, match="inputs: List should have at most"):
+        parse_request(json.dumps(body).encode())
 
 
 JSON = st.recursive(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import FastAPI, Response
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -36,6 +36,12 @@ OCTETS = b"application/octet-stream"
 EXTENSIONS = ["binary_tensor_data"]
 
 
+#: Far beyond any body; Python refuses to write numbers of more than 4,300 digits into an error.
+_Size = Annotated[int, Field(gt=-(1 << 63), lt=1 << 63)]
+#: Most tensors of a request, of either kind: more than a study has features.
+MOST_TENSORS = 10_000
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -43,14 +49,14 @@ class _Part(BaseModel):
 class InputParameters(_Part):
     """Of an input; others are taken and not looked at, as the protocol allows."""
 
-    binary_data_size: int | None = None
+    binary_data_size: _Size | None = None
 
 
 class Input(_Part):
     """One input tensor, its values in ``data`` or behind the JSON."""
 
     name: str
-    shape: list[int]
+    shape: list[_Size]
     datatype: str
     data: list[Any] | None = None
     parameters: InputParameters = InputParameters()
@@ -79,8 +85,8 @@ class InferenceRequest(_Part):
     """A request."""
 
     id: str | None = None
-    inputs: list[Input]
-    outputs: list[RequestedOutput] | None = None
+    inputs: Annotated[list[Input], Field(max_length=MOST_TENSORS)]
+    outputs: Annotated[list[RequestedOutput], Field(max_length=MOST_TENSORS)] | None = None
     parameters: RequestParameters = RequestParameters()
 
     def binary(self, names: Sequence[str]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import urllib.request
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -399,3 +400,20 @@ def test_the_generated_code_is_what_its_source_gives(tmp_path: Path) -> None:
     for name in ("inference_pb2.py", "inference_pb2.pyi"):
         committed = root / "src/fedrisk/serving/grpc/generated" / name
         assert (tmp_path / name).read_text() == committed.read_text(), "run `make proto`"
+
+
+def test_every_line_of_the_log_is_the_logs_own(starting: Starting, stored: StoredModel) -> None:
+    served = starting(FEDRISK_LOG_FORMAT="json")
+    client = triton.InferenceServerClient(served.grpc)
+    assert client.is_server_ready()
+    body = b"\n".join([json.dumps(ROW).encode()] * 2000)  # long enough for a process beside
+    kind = {"content-type": "application/x-ndjson"}
+    request = urllib.request.Request(f"{served.url}/predict/batch", body, kind)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert len(answer.read().splitlines()) == 2000
+    assert client.is_server_ready()
+    client.close()
+    assert served.stop() == 0
+    assert wait_until(served.log.exists, 10)
+    for line in served.log.read_text().splitlines():
+        assert json.loads(line)["level"] == "info", line
