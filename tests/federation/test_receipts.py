@@ -224,6 +224,31 @@ def test_a_site_that_was_removed_is_not_waited_for(
     assert asking.rounds[0].dropped == {"west": "site 'west' was removed from the federation"}
 
 
+def test_a_site_whose_key_is_changed_while_it_is_asked_answers_as_its_new_node(
+    study: Study, signer: Countersigner, federation: dict[str, Path]
+) -> None:
+    """Nobody waits for its former node: the deadline here is ten minutes."""
+
+    class Changing(Folders):
+        """West's node 3 is silent and given up after it was asked; from then on west is 4."""
+
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            messages = list(messages)
+            pushed = list(super().push_messages(messages))
+            for message, identifier in zip(messages, pushed, strict=True):
+                if message.metadata.dst_node_id == 3:
+                    self._replies.pop(identifier)
+                    self._contexts[4] = self._contexts[3]
+                    with signer.members.changing() as file:
+                        known = file.read()
+                        west = known.sites["west"].model_copy(update={"node": "4"})
+                        known.with_member("west", west).write(file.path)
+            return pushed
+
+    asking = ask(study, Changing(federation), signer, "r1", deadline=600.0)
+    assert asking.rounds[0].sites == ("north", "south", "west")
+
+
 def test_receipts_go_out_with_the_next_question_in_any_run(
     study: Study, signer: Countersigner, federation: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -108,9 +108,14 @@ class Broadcast:
             self.versions[reply.site] = reply.version
             return reply
 
+        def removed() -> frozenset[str]:
+            # A site whose key was changed meanwhile is a new node, and is asked again there.
+            self.roster.nodes |= heads.nodes()
+            return heads.removed()
+
         deadline = self.request.deadline
         asked = Collection(
-            self.grid, self.roster, make, judge, deadline, self.poll_seconds, heads.removed
+            self.grid, self.roster, make, judge, deadline, self.poll_seconds, removed
         )
         asked.run()
         replies = [asked.replies[site] for site in sorted(asked.replies)]
