@@ -33,14 +33,14 @@ def test_lag_is_what_the_event_loop_was_late() -> None:
         time.sleep(0.3)
         await asyncio.sleep(0.001)
         late = lifecycle.lag
-        await asyncio.sleep(0.1)
+        while lifecycle.lag >= late:
+            await asyncio.sleep(0.01)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
         assert late > 0.2
-        assert lifecycle.lag < late
 
-    asyncio.run(scenario())
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_an_overloaded_api_says_when_to_come_again_and_its_probes_answer(

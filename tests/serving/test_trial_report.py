@@ -9,6 +9,9 @@ from math import inf
 
 import numpy as np
 import pytest
+import schemathesis
+from schemathesis.python.asgi import get_client, shutdown_lifespans
+from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from fedrisk.errors import UsageError
 from fedrisk.home import Home
@@ -96,6 +99,26 @@ def test_the_differences_are_those_of_the_two_models(both: Home) -> None:
     changed = {pair: pairs.count(pair) for pair in pairs if pair[0] != pair[1]}
     told = {(each.champion, each.challenger): each.rows for each in found.compared.level_changes}
     assert told == changed != {}
+
+
+def test_what_is_told_is_what_the_document_says(both: Home) -> None:
+    rules = TrialRules(share=0.5, shadow=True)
+    app = create_app(both, watch_seconds=3600, trial_rules=rules)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    case = schema["/trial"]["GET"].Case()
+    with get_client(app) as client:
+        empty = client.get("http://testserver/trial")
+        rows = [{**ROW, "age": 20 + number} for number in range(60)]
+        for number in range(20):
+            client.post(
+                "http://testserver/predict", json=ROW, headers={"X-Canary-Key": str(number)}
+            )
+        client.post("http://testserver/predict/batch", json=rows)
+        for answer in (empty, client.get("http://testserver/trial")):
+            assert answer.status_code == 200
+            case.validate_response(answer, checks=[response_schema_conformance])
+        assert read_report(answer.content).champion.seconds is not None
+    shutdown_lifespans()
 
 
 def test_a_fault_is_the_models_that_had_it(both: Home, monkeypatch: pytest.MonkeyPatch) -> None:

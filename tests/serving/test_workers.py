@@ -21,7 +21,7 @@ from running import processes_of, running, wait_until
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
 from fedrisk.serving.trial_report import read_report
-from fedrisk.serving.workers import Workers
+from fedrisk.serving.workers import Workers, forget
 
 from .conftest import ROW, store
 from .test_challenger import challenge
@@ -208,6 +208,29 @@ def test_a_killed_worker_takes_no_more_with_it_than_what_it_was_answering(home, 
             caller.join(60)
     assert all(caller.broken <= 1 for caller in callers)
     assert [caller.wrong for caller in callers] == [[]] * len(callers)
+
+
+def test_of_a_dead_worker_only_what_it_counted_stays(tmp_path: Path) -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.mmap_dict import MmapedDict, mmap_key
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    for number, name in enumerate(
+        ("counter_77", "counter_177", "gauge_livemax_77", "gauge_min_77")
+    ):
+        metric = f"{name.rpartition('_')[0]}_x"
+        file = MmapedDict(str(tmp_path / f"{name}.db"))
+        file.write_value(mmap_key(metric, metric, [], [], ""), float(number + 1), 0.0)
+        file.close()
+    (tmp_path / "histogram_77.db").touch()  # killed before it was filled
+    forget(tmp_path, 77)
+    together = CollectorRegistry()
+    MultiProcessCollector(together, str(tmp_path))
+    lines = sorted(generate_latest(together).decode().splitlines())
+    assert [line for line in lines if not line.startswith("#")] == [
+        "counter_x 3.0",
+        "gauge_min_x 4.0",
+    ]
 
 
 @pytest.mark.parametrize(("code", "ended"), [(0, 0), (143, 0), (1, 1)])

@@ -109,7 +109,7 @@ class Workers:
             if process.poll() is None:
                 continue
             self.say(f"worker {process.pid} ended with code {process.returncode}; another starts")
-            forget_gauges(self.figures, process.pid)
+            forget(self.figures, process.pid)
             if time.monotonic() - started < STABLE_SECONDS:
                 time.sleep(PAUSE_SECONDS)
             del self._processes[place]
@@ -130,7 +130,11 @@ class Workers:
         return int(any(code not in well for code in codes))
 
 
-def forget_gauges(figures: Path, process: int) -> None:
-    """Drop what only a living worker can tell; its counters stay and go on counting."""
-    for file in figures.glob(f"gauge_live*_{process}.db"):
-        file.unlink(missing_ok=True)
+def forget(figures: Path, process: int) -> None:
+    """Drop what only a living worker can tell; its counters stay and go on counting.
+
+    A file that the process had opened and not yet filled would keep all others from being read.
+    """
+    for file in figures.glob(f"*_{process}.db"):
+        if file.name.startswith("gauge_live") or not file.stat().st_size:
+            file.unlink(missing_ok=True)
