@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +12,10 @@ from fedrisk.errors import OverloadedError
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
 from fedrisk.serving.app import create_app
+from fedrisk.serving.capture import Capture
 from fedrisk.serving.lifecycle import Lifecycle
 
-from .conftest import ROW, TestClient
+from .conftest import ROW, TestClient, until
 
 
 def test_a_late_process_turns_requests_away_and_counts_them() -> None:
@@ -61,3 +64,21 @@ def test_a_draining_process_is_not_ready_and_still_answers(home: Home, stored: S
         lifecycle.draining = True
         assert client.get("/ready").json()["status"] == "draining"
         assert client.post("/predict", json=ROW).status_code == 200
+
+
+class Faulty(Capture):
+    def close_due(self) -> None:
+        raise ValueError("a fault, with somebody's value")
+
+
+def test_work_that_a_fault_ended_is_told_and_what_is_kept_is_stored(
+    home: Home, stored: StoredModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = tmp_path / "capture.json"
+    capture = Faulty("here", lambda _: None, lambda: datetime.now(UTC), waiting_file=waiting)
+    app = create_app(home, capture=capture, watch_seconds=0.01)
+    with TestClient(app) as client:
+        until(lambda: "work beside requests has ended: ValueError" in caplog.text)
+        assert client.post("/predict", json=ROW).status_code == 200
+    assert waiting.exists()
+    assert "somebody" not in caplog.text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
 from typing import Any
 
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fedrisk import __version__
 from fedrisk.errors import FedriskError, ModelNotFoundError
 from fedrisk.home import Home
+from fedrisk.logs import origin
 from fedrisk.registry.follower_status import read_status
 from fedrisk.serving import describe, openapi
 from fedrisk.serving.access import ANY, Guard, Guarded, guard_routes
@@ -226,12 +227,12 @@ def _lifespan(
         if trial is not None:
             await asyncio.to_thread(trial.challenger.refresh)
             work += [trial.challenger.watch(seconds), trial.run(), trial.keep(FLUSH_SECONDS)]
-        tasks = [asyncio.create_task(each) for each in work]
+        tasks = [_beside(each) for each in work]
         yield
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        # What a fault has ended already keeps nobody from storing what is kept.
+        await asyncio.gather(*tasks, return_exceptions=True)
         if batches is not None:
             await batches.stop()
         for keeper in (capture, recorder, journal):
@@ -239,6 +240,20 @@ def _lifespan(
                 await asyncio.to_thread(keeper.stop)
 
     return lifespan
+
+
+def _beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Do something beside requests for ever."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_tell_fault)
+    return task
+
+
+def _tell_fault(task: asyncio.Task[None]) -> None:
+    """Say that work which goes on for ever has ended, when it does: nobody waits for it."""
+    fault = None if task.cancelled() else task.exception()
+    if fault is not None:
+        _log.error("work beside requests has ended: %s", origin(fault))
 
 
 async def watch_keys(guard: Guard, seconds: float) -> None:
