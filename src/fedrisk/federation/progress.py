@@ -204,7 +204,9 @@ class Progress:
             found = json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return dict(found) if found.get("token", 0) >= self.token() else None
+        if not isinstance(found, dict):
+            raise ValueError(f"{self.folder / 'outcome.json'} holds no outcome")
+        return found if found.get("token", 0) >= self.token() else None
 
     def _write(self, document: dict[str, object]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

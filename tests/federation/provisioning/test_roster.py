@@ -123,11 +123,12 @@ def test_a_run_that_begins_is_the_newest_before_its_first_round(federation: Fede
     assert found == [("z-old", "finished"), ("a-new", "running")]
 
 
-def test_a_damaged_run_does_not_hide_the_others(federation: Federation) -> None:
+@pytest.mark.parametrize("damaged", ["nothing", "[]", "{}"])
+def test_a_damaged_run_does_not_hide_the_others(federation: Federation, damaged: str) -> None:
     run(federation, "good", 10).succeed(version="1")
     bad = run(federation, "bad", 20)
     (bad.folder / "progress.jsonl").write_text("nothing\n", encoding="utf-8")
-    (bad.folder / "outcome.json").write_text("nothing", encoding="utf-8")
+    (bad.folder / "outcome.json").write_text(damaged, encoding="utf-8")
     found = {r.run: r.state for r in seen(federation).runs}
     assert found == {"good": "finished", "bad": "failed"}
 
