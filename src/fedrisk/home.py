@@ -126,6 +126,11 @@ class Home:
         """Sealed record of predictions, by day; empty unless an operator turns it on."""
         return self.root / "records"
 
+    @property
+    def jobs(self) -> Path:
+        """Bodies and results of asynchronous jobs, a folder each."""
+        return self.root / "jobs"
+
     def pinned(self, version: str) -> Path:
         """Cache of one version, which no alias moves; same files as the champion's."""
         return self.root / "models" / f"pinned-{version}"

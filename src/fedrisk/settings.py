@@ -117,6 +117,15 @@ class Settings(BaseSettings):
     batch_processes: int = Field(
         default=2, ge=1, description="Long batches that one worker scores at the same time."
     )
+    jobs_waiting: int = Field(
+        default=20, ge=0, description="Jobs of one caller that have not ended; 0 takes no jobs."
+    )
+    job_hours: float = Field(
+        default=24.0, gt=0, description="How long a job that has ended is kept, with its result."
+    )
+    jobs_bytes: int = Field(
+        default=20 << 30, ge=1, description="Bodies and results of jobs on the disk, together."
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer on after being told to end."
     )

@@ -14,6 +14,8 @@ from fedrisk.serving.access import Guard
 from fedrisk.serving.access.keys import KeyRing, make_key, write_keys
 from fedrisk.serving.access.rates import Rates
 from fedrisk.serving.app import create_app
+from fedrisk.serving.champion import now
+from fedrisk.serving.jobs import JobRoom
 
 from .conftest import ROW, TestClient
 
@@ -37,7 +39,8 @@ def secrets(tmp_path: Path) -> dict[str, str]:
 def client(home: Home, stored: StoredModel, secrets, tmp_path: Path):
     with Rates(tmp_path / "rates", lambda: 1.0) as rates:
         guard = Guard(tmp_path / "keys.json", rates, lambda: NOW)
-        with TestClient(create_app(home, guard=guard)) as made:
+        jobs = JobRoom(home.jobs, f"sqlite:///{home.state}", now, "here", "here")
+        with TestClient(create_app(home, guard=guard, jobs=jobs)) as made:
             yield made
 
 
@@ -120,9 +123,8 @@ def closed_routes(app) -> list[tuple[str, str]]:
 
 def test_every_route_that_is_not_listed_as_open_asks_for_a_key(client: TestClient) -> None:
     routes = closed_routes(client.app)
-    assert {"/predict", "/predict/batch", "/metrics", "/model", "/trial"} <= {
-        path for _, path in routes
-    }
+    listed = {"/predict", "/predict/batch", "/metrics", "/model", "/trial"}
+    assert listed | {"/jobs", "/jobs/{id}", "/jobs/{id}/result"} <= {path for _, path in routes}
     for method, path in routes:
         place = re.sub(r"\{\w+(:\w+)?\}", "x", path)
         answer = client.request(method, place, content=b"{}")
@@ -144,7 +146,7 @@ def test_single_predictions_are_not_for_other_keys(client: TestClient, secrets, 
         assert client.post(path, json={}, headers=bearer(secrets[name])).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/predict/batch", "/v2/models/clinic/infer"])
+@pytest.mark.parametrize("path", ["/predict/batch", "/jobs", "/v2/models/clinic/infer"])
 def test_many_predictions_are_not_for_other_keys(client: TestClient, secrets, path) -> None:
     for name in ("predict", "metrics", "admin"):
         assert client.post(path, json={}, headers=bearer(secrets[name])).status_code == 403

@@ -28,6 +28,8 @@ from schemathesis.specs.openapi.checks import (
 
 from fedrisk.home import Home
 from fedrisk.serving.app import create_app
+from fedrisk.serving.champion import now
+from fedrisk.serving.jobs import JobRoom, JobRules
 from fedrisk.serving.lifecycle import Lifecycle
 
 from .conftest import ROW, store
@@ -58,7 +60,9 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
         schemathesis.openapi.media_type(kind, st.text().map(str.encode))
     # Never late: a loaded machine must not change what is answered.
     patient = Lifecycle(most_lag=float("inf"))
-    application = create_app(home, watch_seconds=3600, lifecycle=patient)
+    rules = JobRules(waiting=3)
+    jobs = JobRoom(home.jobs, f"sqlite:///{home.state}", now, "here", "here", rules)
+    application = create_app(home, watch_seconds=3600, lifecycle=patient, jobs=jobs)
     yield schemathesis.openapi.from_asgi("/openapi.json", application)
     shutdown_lifespans()
 

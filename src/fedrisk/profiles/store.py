@@ -64,7 +64,7 @@ class WindowStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = make_engine(url, "monitoring windows")
         self._insert = _INSERTS[self._engine.dialect.name]
         self._made = False
 
@@ -121,13 +121,27 @@ class WindowStore:
             ) from None
 
 
-def _engine(url: str) -> sql.Engine:
+def make_engine(url: str, what: str) -> sql.Engine:
+    """Connections to a database, made when they are needed.
+
+    Parameters
+    ----------
+    url : str
+        As SQLAlchemy reads it: SQLite or PostgreSQL.
+    what : str
+        What is kept there, for messages.
+
+    Raises
+    ------
+    HomeError
+        When the address is none, or of a database that is not supported.
+    """
     try:
         place = sql.make_url(url)
         backend = place.get_backend_name()
         if backend not in _INSERTS:
             raise HomeError(
-                f"monitoring windows cannot be kept in {backend}",
+                f"{what} cannot be kept in {backend}",
                 hint="an address begins with sqlite:/// or postgresql+psycopg://",
             )
         options = _connecting(place, backend)
@@ -136,7 +150,7 @@ def _engine(url: str) -> sql.Engine:
         # The text of an address that cannot be read may hold a password.
         reason = str(error) if isinstance(error, ImportError) else type(error).__name__
         raise HomeError(
-            f"the address of the monitoring windows' database cannot be used: {reason}",
+            f"the address of the database of {what} cannot be used: {reason}",
             hint="it begins with sqlite:/// or postgresql+psycopg://",
         ) from None
 

@@ -32,6 +32,7 @@ from fedrisk.serving.fhir import CDS, FHIR, add_fhir, read_mapping
 from fedrisk.serving.following import FollowerFigures
 from fedrisk.serving.inference import GRPC, Door, Inference
 from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
+from fedrisk.serving.jobs import JobRoom, JobRunner, add_jobs
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
@@ -74,6 +75,7 @@ class RiskAPI(FastAPI):
         super().__init__(**settings)
         self.champion = champion
         self.direct: dict[str, ASGIApp] = {}
+        self.takes_jobs = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's start and end."""
@@ -86,7 +88,7 @@ class RiskAPI(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The document, with the served study's features."""
-        return openapi.complete(super().openapi(), self.champion.served)
+        return openapi.complete(super().openapi(), self.champion.served, jobs=self.takes_jobs)
 
 
 def create_app(
@@ -106,6 +108,7 @@ def create_app(
     webhook: MlflowWebhook | None = None,
     recorder: Recorder | None = None,
     batches: ScoringProcesses | None = None,
+    jobs: JobRoom | None = None,
 ) -> RiskAPI:
     """Build the application over a home's model cache.
 
@@ -141,6 +144,8 @@ def create_app(
         Seals a sample of the rows and their scores; without it no row is kept.
     batches : ScoringProcesses, optional
         Score long batches beside the server; without them they are limited and scored in it.
+    jobs : JobRoom, optional
+        Keeps batches that are scored later; without it the paths do not exist.
     """
     lifecycle = lifecycle or Lifecycle()
     metrics = ServingMetrics(registry or CollectorRegistry(), shared_figures)
@@ -156,8 +161,19 @@ def create_app(
         metrics.flush = trial.flush
     if journal is not None:
         journal.count_in(metrics.registry)
+    scorer = PredictBatch(champion, metrics, limits, capture, "/jobs")
+    runner = None if jobs is None else JobRunner(jobs, scorer, journal)
     lifespan = _lifespan(
-        champion, lifecycle, capture, guard, trial, journal, recorder, watch_seconds, batches
+        champion,
+        lifecycle,
+        capture,
+        guard,
+        trial,
+        journal,
+        recorder,
+        watch_seconds,
+        batches,
+        runner,
     )
     app = RiskAPI(
         champion,
@@ -192,6 +208,7 @@ def create_app(
 
     add_inference_protocol(app, scoring(INFER), guard, lifecycle)
     add_fhir(app, scoring(FHIR), scoring(CDS), read_mapping(home.fhir), guard, lifecycle)
+    app.takes_jobs = add_jobs(app, runner, guard)
     add_documentation(app)
     if guard is not None:
         guard_routes(app.routes, guard, GUARDED)
@@ -209,6 +226,7 @@ def _lifespan(
     recorder: Recorder | None,
     seconds: float,
     batches: ScoringProcesses | None,
+    runner: JobRunner | None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """What goes on beside requests: models and keys are watched, windows closed, shadows scored."""
 
@@ -224,6 +242,7 @@ def _lifespan(
             work += [watch_keys(guard, seconds), guard.watch(seconds)]
         work += [capture.run(seconds)] if capture is not None else []
         work += [recorder.run(seconds)] if recorder is not None else []
+        work += [runner.run()] if runner is not None else []
         if trial is not None:
             await asyncio.to_thread(trial.challenger.refresh)
             work += [trial.challenger.watch(seconds), trial.run(), trial.keep(FLUSH_SECONDS)]

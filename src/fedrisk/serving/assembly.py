@@ -19,6 +19,7 @@ from fedrisk.serving.batch import BatchRules, ScoringProcesses
 from fedrisk.serving.capture import Capture, CaptureRules
 from fedrisk.serving.challenger import TrialRules
 from fedrisk.serving.champion import now
+from fedrisk.serving.jobs import JobRoom, JobRules
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.journal_target import open_target
 from fedrisk.serving.lifecycle import Lifecycle
@@ -61,6 +62,7 @@ def assemble(
         webhook=make_webhook(home, settings),
         recorder=make_recorder(home, settings),
         batches=ScoringProcesses(home.serving / "batches", batch_rules(settings)),
+        jobs=make_jobs(home, settings),
     )
     return app, lifecycle
 
@@ -164,6 +166,22 @@ def make_recorder(home: Home, settings: Settings) -> Recorder | None:
 def batch_rules(settings: Settings) -> BatchRules:
     """What one batch may bring."""
     return BatchRules(settings.batch_bytes, settings.batch_rows, settings.batch_processes)
+
+
+def make_jobs(home: Home, settings: Settings) -> JobRoom | None:
+    """Batches that are scored later; None where none may wait."""
+    if not settings.jobs_waiting:
+        return None
+    rules = JobRules(
+        waiting=settings.jobs_waiting,
+        most_bytes=settings.batch_bytes,
+        most_rows=settings.batch_rows,
+        hours=settings.job_hours,
+        disk_bytes=settings.jobs_bytes,
+    )
+    url = settings.database_url or f"sqlite:///{home.state}"
+    replica = settings.replica or socket.gethostname()
+    return JobRoom(home.jobs, url, now, replica, process_name(settings), rules)
 
 
 def make_capture(home: Home, settings: Settings) -> Capture:

@@ -28,7 +28,10 @@ _log = logging.getLogger("fedrisk.serving")
 SCORED = "fedrisk.scored"
 #: What a line is written for, by the names that figures have; each of them by POST.
 PREDICTIONS = frozenset(
-    ("/predict", "/predict/batch", "/v2/infer", "/fhir/RiskAssessment", "/cds-services", "grpc")
+    (
+        *("/predict", "/predict/batch", "/jobs", "/v2/infer"),
+        *("/fhir/RiskAssessment", "/cds-services", "grpc"),
+    )
 )
 #: Lines that wait at most, and that are written at a time.
 #: A thread that makes many lines at once would keep the event loop waiting for the interpreter.

@@ -29,7 +29,7 @@ LATENCY_BUCKETS = (
 ENDPOINTS = frozenset(
     (
         *("/", "/predict", "/predict/batch", "/health", "/ready", "/metrics", "/model", "/docs"),
-        *("/webhooks/mlflow", "/trial"),
+        *("/webhooks/mlflow", "/trial", "/jobs"),
     )
 )
 #: Paths with names in them, counted together: how they begin, how they end, as what.
@@ -37,6 +37,7 @@ FAMILIES = (
     ("/v2/models/", "/infer", "/v2/infer"),
     ("/fhir/RiskAssessment", "", "/fhir/RiskAssessment"),
     ("/cds-services/", "", "/cds-services"),
+    ("/jobs/", "", "/jobs"),
     ("/inference.GRPCInferenceService/", "ModelInfer", "grpc"),
 )
 

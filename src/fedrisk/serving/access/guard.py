@@ -233,7 +233,7 @@ class Guarded:
         except AccessError as error:
             scope["key_id"] = error.key_id
             raise
-        scope["key_id"] = principal.key.id
+        scope["key_id"], scope["key_scopes"] = principal.key.id, principal.key.scopes
         try:
             await self._app(scope, receive, send)
         finally:

@@ -59,13 +59,17 @@ def main(handle: int) -> None:
             while line := source.readline():
                 work(Task(**json.loads(line)), Parts(source), spool, tell)
         except Exception as error:  # noqa: BLE001 the server tells the caller
-            tell(ERROR, error_payload(_told(error)))
+            tell(ERROR, error_payload(told(error)))
 
 
 def work(
-    task: Task, source: SupportsRead, spool: IO[bytes], tell: Callable[[bytes, bytes], None]
+    task: Task,
+    source: SupportsRead,
+    spool: IO[bytes],
+    tell: Callable[[bytes, bytes], None],
+    beat: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Score the body that follows a task."""
+    """Score the body that follows a task; ``beat`` is told the rows so far."""
     form = batch_format(task.media_type.encode())
     if form is None:
         raise UsageError(f"{task.media_type} is not a format of batches")
@@ -78,6 +82,7 @@ def work(
         explain=task.explain,
         most_rows=task.most_rows,
         gather=not task.live,
+        beat=beat,
     )
     body: Limited | Unzipped = Limited(source, task.most_bytes, prompt=task.live)
     if task.gzip:
@@ -90,7 +95,8 @@ def work(
     tell(END, json.dumps(outcome.document()).encode())
 
 
-def _told(error: Exception) -> Exception:
+def told(error: Exception) -> Exception:
+    """An error as the caller is told it."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HTTPException(507, "there is no room on the server's disk for the answer")
     return error

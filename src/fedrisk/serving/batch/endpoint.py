@@ -58,7 +58,7 @@ class ManyRows:
         if form is None:
             raise HTTPException(415, "send application/json, application/x-ndjson or text/csv")
         packed, live = is_gzipped(scope), wants_stream(scope, form)
-        self._check_announced(scope)
+        check_announced(scope, self.processes.rules.most_bytes)
         scope[PROGRESS] = 0
         body = Body(scope, receive, self.silence)
         if not packed and not live:
@@ -74,19 +74,13 @@ class ManyRows:
             outcome = await self._scored(process, task, body, answer, scope)
             if outcome is None:
                 return
-            self._count(served, process.model, outcome)
+            count_outcome(self.small, served, process.model, outcome)
             scope[SCORED] = (process.model, outcome["rows"])
             if answer is None:
                 await self._send(process, form, telling)
             else:
                 await answer.finish()
         self.small.observe(perf_counter() - began)
-
-    def _check_announced(self, scope: Scope) -> None:
-        announced = header(scope, b"content-length")
-        most = self.processes.rules.most_bytes
-        if announced is not None and announced.isdigit() and int(announced) > most:
-            raise HTTPException(413, f"the body is too large: at most {most} bytes are taken")
 
     def _task(self, scope: Scope, *, packed: bool, live: bool) -> Task:
         rules = self.processes.rules
@@ -145,16 +139,33 @@ class ManyRows:
             piece = os.pread(process.spool.fileno(), PIECE, place)
             await telling.body(piece, more=place + PIECE < size)
 
-    def _count(self, served: ServedModel, model: dict[str, str], outcome: dict[str, Any]) -> None:
-        small, version = self.small, model["version"]
-        for level, rows in outcome["levels"].items():
-            small.metrics.predicted(small.endpoint, level, version, rows)
-        for feature, values in outcome["implausible"].items():
-            small.metrics.implausible(feature, values)
-        profile = Profile.from_document(outcome["profile"])
-        study = served.stored.model.study
-        if small.capture is not None and profile.study == study.hash:
-            small.capture.count_profile(study, model["name"], version, profile)
+
+def count_outcome(
+    small: PredictBatch, served: ServedModel | None, model: dict[str, str], outcome: dict[str, Any]
+) -> None:
+    """Count what a scoring process scored, as if it had been scored here.
+
+    Parameters
+    ----------
+    small : PredictBatch
+        Whose endpoint, figures and capture.
+    served : ServedModel or None
+        What serves now: its study has the bins that are counted in.
+    model : dict
+        Name and version of what scored.
+    outcome : dict
+        See `slices.Outcome.document`.
+    """
+    version = model["version"]
+    for level, rows in outcome["levels"].items():
+        small.metrics.predicted(small.endpoint, level, version, rows)
+    for feature, values in outcome["implausible"].items():
+        small.metrics.implausible(feature, values)
+    if small.capture is None or served is None:
+        return
+    profile, study = Profile.from_document(outcome["profile"]), served.stored.model.study
+    if profile.study == study.hash:
+        small.capture.count_profile(study, model["name"], version, profile)
 
 
 class Body:
@@ -274,6 +285,19 @@ class LiveAnswer:
         if isinstance(self._form, NdjsonFormat):
             status, document = answer_to(error, request_id)
             await self._telling.body(error_line({**document, "status": status}), more=True)
+
+
+def check_announced(scope: Scope, most: int) -> None:
+    """Refuse a body that says itself that it is too long.
+
+    Raises
+    ------
+    HTTPException
+        413.
+    """
+    announced = header(scope, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > most:
+        raise HTTPException(413, f"the body is too large: at most {most} bytes are taken")
 
 
 def is_gzipped(scope: Scope) -> bool:

@@ -147,9 +147,18 @@ class ScoringProcess:
         with suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        await self._close_pipes()
         self.spool.close()
+
+    async def _close_pipes(self) -> None:
+        """Let go of both pipes now: what the loop would do later it may not live to do."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is not None:
+            stdin.close()
+            with suppress(OSError):
+                await stdin.wait_closed()
+        while stdout is not None and await stdout.read(HEAD << 12):
+            pass
 
 
 @dataclass

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from fedrisk.serving.champion import ServedModel
+from fedrisk.serving.openapi import job_operations
 from fedrisk.serving.openapi.operations import KEY, scoring, telling
 from fedrisk.serving.openapi.schemas import components
 
 __all__ = ["complete"]
 
 
-def complete(base: dict[str, Any], served: ServedModel | None) -> dict[str, Any]:
+def complete(
+    base: dict[str, Any], served: ServedModel | None, *, jobs: bool = False
+) -> dict[str, Any]:
     """The app's own document, with what the framework cannot know of bodies and answers.
 
     Parameters
@@ -20,6 +23,8 @@ def complete(base: dict[str, Any], served: ServedModel | None) -> dict[str, Any]
         What FastAPI makes of the routes; a path that is described here is told as it is here.
     served : ServedModel or None
         The model that serves.
+    jobs : bool
+        Whether jobs are taken.
     """
     study = example = None
     model: tuple[str, ...] = ()
@@ -30,8 +35,12 @@ def complete(base: dict[str, Any], served: ServedModel | None) -> dict[str, Any]
     gets = {path: {"get": each} for path, each in telling(model).items()}
     posts = {path: {"post": each} for path, each in scoring(model, service).items()}
     known = {path: gets.get(path, {}) | posts.get(path, {}) for path in {**posts, **gets}}
+    if jobs:
+        known |= job_operations.operations()
     given = dict(base.get("components", {}))
     schemas = {**given.get("schemas", {}), **components(study, example or {})}
+    if jobs:
+        schemas["Job"] = job_operations.JOB
     schemes = {**given.get("securitySchemes", {}), KEY: {"type": "http", "scheme": "bearer"}}
     return base | {
         "paths": {**base.get("paths", {}), **known},
