@@ -232,6 +232,15 @@ def test_a_fault_at_one_run_does_not_keep_the_others_waiting(
     assert look(run, control, NOW + 9999) == ["run not taken up", "run taken up"]
 
 
+def test_what_stays_wrong_is_told_once(run: Path, control: Any) -> None:
+    (run / "submission.json").write_text("{}")
+    home, events, told = Home(run.parent.parent), list[str](), dict[str, str]()
+    for _ in range(3):
+        take_up(home, control, lambda event, **_: events.append(event), lambda: NOW, told)
+    assert events == ["run not taken up"]
+    (run / "submission.json").unlink()
+
+
 @pytest.mark.parametrize("damaged", ["checkpoint/fence", "outcome.json"])
 def test_a_damaged_file_of_one_run_does_not_either(
     run: Path, control: Any, study: Study, damaged: str

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fedrisk.durable import write_private, write_whole
@@ -194,7 +194,11 @@ def finished_rounds(run: Path) -> int:
 
 
 def take_up(
-    home: Home, control: Control, log: Callable[..., None], clock: Callable[[], float] = time.time
+    home: Home,
+    control: Control,
+    log: Callable[..., None],
+    clock: Callable[[], float] = time.time,
+    told: dict[str, str] | None = None,
 ) -> None:
     """Submit again every run that was submitted, did not end, and that no process works on.
 
@@ -208,7 +212,10 @@ def take_up(
         Takes an event and its fields.
     clock : callable
         Seconds since 1970.
+    told : dict of run to reason
+        Why runs were not taken up at the last look: what stays so is told once.
     """
+    told = {} if told is None else told
     for path in sorted((home.root / "runs").glob("*/submission.json")):
         run = path.parent
         try:
@@ -216,7 +223,12 @@ def take_up(
                 with deciding(run):
                     _take_up(run, control, log, clock())
         except Exception as error:  # noqa: BLE001 whatever is wrong with one, others wait for theirs
-            log("run not taken up", level="error", run=run.name, reason=str(error) or repr(error))
+            reason = str(error) or repr(error)
+            if told.get(run.name) != reason:
+                log("run not taken up", level="error", run=run.name, reason=reason)
+            told[run.name] = reason
+        else:
+            told.pop(run.name, None)
 
 
 @dataclass
@@ -235,6 +247,7 @@ class Unfinished:
     log: Callable[..., None]
     _next: float = 0.0
     _thread: threading.Thread | None = None
+    _told: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> None:
         """Look once more if it is time; a look that goes on is not waited for."""
@@ -242,7 +255,7 @@ class Unfinished:
         if busy or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + LOOK_SECONDS
-        work = (self.home, self.control, self.log)
+        work = (self.home, self.control, self.log, time.time, self._told)
         self._thread = threading.Thread(target=take_up, args=work, daemon=True)
         self._thread.start()
 

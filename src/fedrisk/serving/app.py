@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -45,6 +46,8 @@ from fedrisk.serving.webhook import PATH as WEBHOOK
 from fedrisk.serving.webhook import MlflowWebhook
 
 _log = logging.getLogger("fedrisk.serving")
+#: Seconds from a fault of what goes on beside requests until it is begun again.
+AGAIN_SECONDS = 5.0
 #: Seconds between two looks at the cache.
 WATCH_SECONDS = 0.25
 #: Seconds for which a worker may keep a trial's figures to itself.
@@ -237,16 +240,20 @@ def _lifespan(
         if journal is not None:
             journal.start()
         await asyncio.to_thread(champion.refresh)
-        work = [champion.watch(seconds), lifecycle.watch(monotonic)]
+        work: list[Callable[[], Awaitable[None]]] = [
+            partial(champion.watch, seconds),
+            partial(lifecycle.watch, monotonic),
+        ]
         if guard is not None:
-            work += [watch_keys(guard, seconds), guard.watch(seconds)]
-        work += [capture.run(seconds)] if capture is not None else []
-        work += [recorder.run(seconds)] if recorder is not None else []
-        work += [runner.run()] if runner is not None else []
+            work += [partial(watch_keys, guard, seconds), partial(guard.watch, seconds)]
+        work += [partial(capture.run, seconds)] if capture is not None else []
+        work += [partial(recorder.run, seconds)] if recorder is not None else []
+        work += [runner.run] if runner is not None else []
         if trial is not None:
             await asyncio.to_thread(trial.challenger.refresh)
-            work += [trial.challenger.watch(seconds), trial.run(), trial.keep(FLUSH_SECONDS)]
-        tasks = [_beside(each) for each in work]
+            work += [partial(trial.challenger.watch, seconds), trial.run]
+            work += [partial(trial.keep, FLUSH_SECONDS)]
+        tasks = [asyncio.create_task(_for_ever(each)) for each in work]
         yield
         for task in tasks:
             task.cancel()
@@ -261,18 +268,14 @@ def _lifespan(
     return lifespan
 
 
-def _beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Do something beside requests for ever."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_tell_fault)
-    return task
-
-
-def _tell_fault(task: asyncio.Task[None]) -> None:
-    """Say that work which goes on for ever has ended, when it does: nobody waits for it."""
-    fault = None if task.cancelled() else task.exception()
-    if fault is not None:
-        _log.error("work beside requests has ended: %s", origin(fault))
+async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something beside requests, and do it again some seconds after a fault has ended it."""
+    while True:
+        try:
+            await work()
+        except Exception as fault:  # noqa: BLE001 whatever it is, requests go on being answered
+            _log.error("work beside requests has ended: %s", origin(fault))
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def watch_keys(guard: Guard, seconds: float) -> None:

@@ -14,7 +14,7 @@ from fedrisk.errors import DataError, UsageError
 from fedrisk.serving.champion import ServedModel
 from fedrisk.serving.explaining import Explanation
 from fedrisk.serving.fhir.mapping import Mapping
-from fedrisk.serving.fhir.reading import Reading, read_case
+from fedrisk.serving.fhir.reading import LARGEST, Reading, read_case
 from fedrisk.serving.fhir.resources import entries, one_case, parse_json
 from fedrisk.serving.formats import ScoredBatch, is_json
 from fedrisk.serving.journal import SCORED
@@ -73,7 +73,7 @@ class RiskAssessments:
             raise HTTPException(405, "POST a Bundle or Parameters", {"allow": "POST"})
         if not is_json(media_type(scope)):
             raise HTTPException(415, "send application/fhir+json")
-        body = await read_body(scope, receive, self.scoring.limit)
+        body = await read_body(scope, receive, LARGEST)
         await respond(send, self.answer(body, scope), content_type=FHIR_JSON)
         self.scoring.observe(perf_counter() - began)
 

@@ -18,7 +18,7 @@ from fedrisk.serving.champion import Champion, ServedModel
 from fedrisk.serving.documentation import PAGE
 from fedrisk.serving.fhir.assessment import rationale
 from fedrisk.serving.fhir.mapping import Mapping
-from fedrisk.serving.fhir.reading import Reading, read_case
+from fedrisk.serving.fhir.reading import LARGEST, Reading, read_case
 from fedrisk.serving.fhir.resources import Case, entries, one_case, parse_json
 from fedrisk.serving.formats import ScoredBatch, is_json
 from fedrisk.serving.journal import SCORED
@@ -150,7 +150,7 @@ class CardService:
         served = self.scoring.champion.require()
         if scope["path_params"]["service"] != served.stored.model.study.name:
             raise HTTPException(404, "no such service; GET /cds-services lists them")
-        body = await read_body(scope, receive, self.scoring.limit)
+        body = await read_body(scope, receive, LARGEST)
         link = self.mapping.link or f"{str(Request(scope).base_url).rstrip('/')}{PAGE}"
         card = self.card(body, served, link, scope)
         await respond(send, orjson.dumps({"cards": [card]}))

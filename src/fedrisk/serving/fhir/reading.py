@@ -13,6 +13,8 @@ from fedrisk.serving.request import RequestValidator, Row, refusal, shown
 from fedrisk.study import CategoryFeature, Feature, NumberFeature
 from fedrisk.study.rules import NOT_MISSING
 
+#: Bytes of a request: thousands of observations, which are read in the event loop.
+LARGEST = 2 << 20
 GENDERS = ("male", "female", "other", "unknown")
 
 
