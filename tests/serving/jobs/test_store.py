@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from postgresql import PostgreSQL, needs_postgresql, postgresql
 
 from fedrisk.errors import HomeError, RateLimitError
 from fedrisk.serving.jobs.store import Job, JobStore
@@ -13,9 +15,20 @@ from fedrisk.serving.jobs.store import Job, JobStore
 JOB = Job("j1", "k", "disk", "here", "text/csv", False, False, "r", 10, 100.0)
 
 
-@pytest.fixture
-def store(tmp_path: Path):
-    store = JobStore(f"sqlite:///{tmp_path / 'state.db'}")
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgresql)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
+    """An empty store in each database that is supported."""
+    here = f"sqlite:///{tmp_path / 'state.db'}"
+    store = JobStore(here if request.param == "sqlite" else request.getfixturevalue("server").url)
+    for job in store.listed(None):
+        store.cancel(job.id, 0.0)
+        store.delete(job.id)
     yield store
     store.close()
 

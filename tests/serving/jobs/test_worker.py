@@ -154,6 +154,20 @@ def test_a_lease_that_runs_out_is_taken_over_and_the_late_result_is_none(
     assert room.files.result(job).read_bytes() == result
 
 
+def test_of_two_processes_of_one_disk_one_runs_jobs(runners: list[JobRunner]) -> None:
+    first, second = runners
+    first.room.files.place()
+    assert first._locked()  # noqa: SLF001 whether it would run jobs
+    assert not second._locked()  # noqa: SLF001
+    lock = first._lock  # noqa: SLF001
+    assert lock is not None
+    lock.close()  # as at its end, in whatever way
+    assert second._locked()  # noqa: SLF001
+    held = second._lock  # noqa: SLF001
+    assert held is not None
+    held.close()
+
+
 async def turns(runner: JobRunner, place: str) -> bool:
     """Claim and run as `JobRunner.turn` does, without believing others dead."""
     room = runner.room
