@@ -157,13 +157,13 @@ def test_a_lease_that_runs_out_is_taken_over_and_the_late_result_is_none(
 def test_of_two_processes_of_one_disk_one_runs_jobs(runners: list[JobRunner]) -> None:
     first, second = runners
     first.room.files.place()
-    assert first._locked()  # noqa: SLF001 whether it would run jobs
-    assert not second._locked()  # noqa: SLF001
-    lock = first._lock  # noqa: SLF001
+    assert first._locked()
+    assert not second._locked()
+    lock = first._lock
     assert lock is not None
     lock.close()  # as at its end, in whatever way
-    assert second._locked()  # noqa: SLF001
-    held = second._lock  # noqa: SLF001
+    assert second._locked()
+    held = second._lock
     assert held is not None
     held.close()
 
