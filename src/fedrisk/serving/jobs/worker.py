@@ -80,8 +80,8 @@ class JobRunner:
             while self.room.files.ids() and self._locked() and await self.turn():
                 pass
             self._fault = ""
-        except (FedriskError, OSError, HTTPException) as error:
-            reason = str(error)
+        except Exception as error:  # noqa: BLE001 whatever it is, the next look tries again
+            reason = error.message if isinstance(error, FedriskError) else origin(error)
             if reason != self._fault:
                 _log.error("jobs cannot be run: %s", reason)
             self._fault = reason
