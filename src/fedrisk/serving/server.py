@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import socket
@@ -126,6 +127,9 @@ class _AnnouncingServer(uvicorn.Server):
             )
             if self.beside is not None:
                 await self.beside.start()
+            # What is there now stays: the collector need not walk through it again and again.
+            gc.collect()
+            gc.freeze()
             self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -19,6 +19,7 @@ from fedrisk.errors import DataError, FedriskError, UsageError
 from fedrisk.models.checks import make_checks
 from fedrisk.registry.cache import StoredModel, write_model
 from fedrisk.serving.batch import decoding, streams
+from fedrisk.serving.batch.child import whole as writing_whole
 from fedrisk.serving.batch.decoding import Limited, Unzipped
 from fedrisk.serving.batch.slices import SliceScorer
 from fedrisk.serving.champion import ServedModel
@@ -272,3 +273,13 @@ def test_what_is_no_gzip_ends_early_or_is_a_bomb_is_refused(monkeypatch) -> None
     assert bomb._out < 40_000
     with pytest.raises(HTTPException):
         Limited(Unzipped(io.BytesIO(good)), 500).read(1000)
+
+
+def test_a_file_that_takes_less_than_it_is_given_gets_all_of_it() -> None:
+    class Slow(io.BytesIO):
+        def write(self, data: object) -> int:
+            return super().write(bytes(data)[:3])
+
+    target = Slow()
+    writing_whole(target)(b"risk_score,risk_level")
+    assert target.getvalue() == b"risk_score,risk_level"

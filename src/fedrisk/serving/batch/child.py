@@ -88,11 +88,22 @@ def work(
     if task.gzip:
         body = Limited(Unzipped(body), task.most_bytes)
     tell(START, json.dumps(served.identity).encode())
-    write = (lambda piece: tell(DATA, piece)) if task.live else spool.write
+    write = (lambda piece: tell(DATA, piece)) if task.live else whole(spool)
     outcome = score_body(form, body, scorer, write)
     while source.read(PIECE):
         pass  # what follows is the next task
     tell(END, json.dumps(outcome.document()).encode())
+
+
+def whole(target: IO[bytes]) -> Callable[[bytes], None]:
+    """Write everything to an unbuffered file, which may take less than it is given."""
+
+    def write(piece: bytes) -> None:
+        left = memoryview(piece)
+        while left:
+            left = left[target.write(left) :]
+
+    return write
 
 
 def told(error: Exception) -> Exception:
