@@ -85,3 +85,22 @@ def test_columns_from_rows():
     np.testing.assert_array_equal(columns["x"], [1.0, np.nan, np.nan])
     assert columns["x"].dtype == np.float64
     assert columns["c"].tolist() == [1, -1, 0]
+
+
+@pytest.mark.parametrize("kinds", ["n", "c", "nn", "cnc"])
+def test_columns_of_few_features_and_of_no_rows(kinds: str) -> None:
+    features = [
+        {"name": f"f{place}", "kind": "number", "missing": "allow"}
+        if kind == "n"
+        else {"name": f"f{place}", "kind": "category", "levels": ["a", "b"], "missing": "allow"}
+        for place, kind in enumerate(kinds)
+    ]
+    study = parse_study({"name": "s", "label": "y", "positive": [1], "features": features})
+    value = {"n": (2.5, np.nan), "c": (1, -1)}
+    rows = [{f"f{place}": 2.5 if kind == "n" else "b" for place, kind in enumerate(kinds)}]
+    columns = columns_from_rows(study, [*rows, dict.fromkeys(rows[0]), {}])
+    assert list(columns) == [f"f{place}" for place in range(len(kinds))]
+    for place, kind in enumerate(kinds):
+        present, missing = value[kind]
+        np.testing.assert_array_equal(columns[f"f{place}"], [present, missing, missing])
+    assert [len(column) for column in columns_from_rows(study, []).values()] == [0] * len(kinds)

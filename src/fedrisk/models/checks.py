@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fedrisk.errors import ModelFileError
 from fedrisk.models.logistic import LogisticModel
 from fedrisk.study import NumberFeature, Study
+from fedrisk.study.records import FloatArray
 
 #: A risk that differs by more than this from the stored one is a failed self-test.
 TOLERANCE = 1e-9
@@ -17,16 +19,29 @@ TOLERANCE = 1e-9
 
 def columns_from_rows(study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Turn rows of valid values (None or absent is missing) into feature columns."""
+    numbers = iter(_numbers([feature.name for feature in study.numbers], rows))
     columns: dict[str, Any] = {}
     for feature in study.features:
-        values = [row.get(feature.name) for row in rows]
         if isinstance(feature, NumberFeature):
-            columns[feature.name] = np.array([np.nan if v is None else v for v in values], float)
+            columns[feature.name] = next(numbers)
         else:
-            code = {level: place for place, level in enumerate(feature.levels)}
-            codes = [-1 if v is None else code[v] for v in values]
+            code: dict[str | None, int] = {level: n for n, level in enumerate(feature.levels)}
+            code[None] = -1
+            codes = [code[row.get(feature.name)] for row in rows]
             columns[feature.name] = np.array(codes, np.int32)
     return columns
+
+
+def _numbers(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> FloatArray:
+    """Numbers of rows, ``(features, rows)``, NaN where one is missing."""
+    if not names:
+        return np.zeros((0, len(rows)))
+    try:
+        table = list(map(itemgetter(*names), rows))
+    except KeyError:
+        table = [[row.get(name) for name in names] for row in rows]
+    # NumPy makes NaN of None; one array for all costs a third of one for each feature.
+    return np.array(table, np.float64).reshape(len(rows), len(names)).T.copy()
 
 
 def make_checks(model: LogisticModel) -> list[dict[str, Any]]:
