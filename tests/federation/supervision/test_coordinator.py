@@ -308,7 +308,9 @@ def test_sites_wait_for_superlink(coordinator: Watched, registrations: list[Any]
     assert registrations, "nobody registered"
 
 
-@pytest.mark.parametrize("error", [FederationError("no answer"), OSError("no such program")])
+@pytest.mark.parametrize(
+    "error", [FederationError("no answer"), OSError("no such program"), KeyError("node-id")]
+)
 def test_a_registration_that_fails_is_tried_again_ever_more_rarely(
     coordinator: Watched, registrations: list[Any], error: Exception
 ) -> None:

@@ -213,8 +213,8 @@ class Coordinator(Supervised):
     def _register(self) -> None:
         try:
             done = register_members(self.federation.members, self.control, self._shut_out.set)
-        except (FedriskError, OSError) as error:
-            self.log("registration failed", level="error", reason=str(error))
+        except Exception as error:  # noqa: BLE001 what Flower prints may change; it is tried again
+            self.log("registration failed", level="error", reason=str(error) or repr(error))
             self._failures += 1
             self._register_at = time.monotonic() + Backoff(2.0).delay(self._failures, 0.0)
             self._members = 0
