@@ -18,6 +18,8 @@ from running import wait_until
 
 from fedrisk.logs import BackgroundHandler, Format, JsonLog, announcer, configure_logs
 
+#: Loggers that have a level of their own where a server runs, or ran, in this process.
+NAMED = ("fedrisk", "uvicorn", "uvicorn.error")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -70,13 +72,15 @@ def test_a_log_that_nobody_reads_ends_nothing() -> None:
 @pytest.fixture
 def restored() -> Iterator[None]:
     """Loggers are the process's: give them back as they were."""
-    root = logging.getLogger()
-    former, level = root.handlers[:], root.level
+    root, named = logging.getLogger(), [logging.getLogger(name) for name in NAMED]
+    former, level, levels = root.handlers[:], root.level, [each.level for each in named]
+    for each in named:
+        each.setLevel(logging.NOTSET)
     yield
     root.handlers[:] = former
     root.setLevel(level)
-    for name in ("fedrisk", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for each, before in zip(named, levels, strict=True):
+        each.setLevel(before)
     logging.captureWarnings(capture=False)
 
 
