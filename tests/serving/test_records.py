@@ -61,6 +61,7 @@ def test_marks_within_a_value_are_signs_like_others(text: str, begin: bytes) -> 
     st.binary(max_size=80) | st.text(alphabet='a,"\n\r\ufeff', max_size=60).map(str.encode),
     st.integers(1, 20),
 )
+@example(b'a\nb\n\xef\xbb\xbf"\n', 1)  # a byte order mark that begins no file
 def test_any_bytes_are_cut_alike_however_many_are_read_at_a_time(data: bytes, chunk: int) -> None:
     try:
         whole = pieces(data, len(data) + 1)

@@ -62,13 +62,15 @@ class RecordBlock:
         return memoryview(self.data)[: int(self.offsets[-1])]
 
 
-def line_ends(data: bytes) -> NDArray[np.int64]:
+def line_ends(data: bytes, *, start: bool = True) -> NDArray[np.int64]:
     r"""Positions of the line feeds that end a record: those outside quotes.
 
     Parameters
     ----------
     data : bytes
         Begins where a record begins, or with the line end before it.
+    start : bool
+        Whether the file begins here, so that a byte order mark may.
 
     >>> line_ends(b'a,b\n"x\ny",2\n').tolist()
     [3, 11]
@@ -79,35 +81,36 @@ def line_ends(data: bytes) -> NDArray[np.int64]:
     ends: NDArray[np.int64] = np.flatnonzero(array == _NEWLINE)
     if b'"' not in data:
         return ends
-    quotes = quote_marks(data)
+    quotes = quote_marks(data, start=start)
     outside = np.searchsorted(quotes, ends) % 2 == 0
     selected: NDArray[np.int64] = ends[outside]
     return selected
 
 
-def quote_marks(data: bytes) -> NDArray[np.int64]:
+def quote_marks(data: bytes, *, start: bool = True) -> NDArray[np.int64]:
     r"""Positions of the quotation marks that open and close, in turn; a doubled one does both.
 
     >>> quote_marks(b'"a""b",6" x 4"\n').tolist()
     [0, 2, 3, 5]
     """
     array = np.frombuffer(data, np.uint8)
+    first = _first_byte(data, start=start)
     marks: NDArray[np.int64] = np.flatnonzero(array == _QUOTE)
     opening = marks[::2]
-    regular = _BEFORE_OPENING[array[opening - 1]] | (opening == _first_byte(data))
+    regular = _BEFORE_OPENING[array[opening - 1]] | (opening == first)
     # Where every second mark stands where one may open, all of them open and close in turn.
-    return marks if regular.all() else _marks_one_by_one(data, marks)
+    return marks if regular.all() else _marks_one_by_one(data, marks, first)
 
 
-def _first_byte(data: bytes) -> int:
+def _first_byte(data: bytes, *, start: bool) -> int:
     """Where text begins: behind the file's own first line end here, and its byte order mark."""
     begin = 1 if data.startswith(b"\n") else 0
-    return begin + len(BYTE_ORDER_MARK) * data.startswith(BYTE_ORDER_MARK, begin)
+    marked = start and data.startswith(BYTE_ORDER_MARK, begin)
+    return begin + len(BYTE_ORDER_MARK) * marked
 
 
-def _marks_one_by_one(data: bytes, marks: NDArray[np.int64]) -> NDArray[np.int64]:
+def _marks_one_by_one(data: bytes, marks: NDArray[np.int64], first: int) -> NDArray[np.int64]:
     kept: list[int] = []
-    first = _first_byte(data)
     places = iter(marks.tolist())
     for place in places:
         if len(kept) % 2 == 0:
@@ -120,19 +123,21 @@ def _marks_one_by_one(data: bytes, marks: NDArray[np.int64]) -> NDArray[np.int64
     return np.array(kept, np.int64)
 
 
-def cut(data: bytes, *, last: bool) -> RecordBlock:
+def cut(data: bytes, *, start: bool, last: bool) -> RecordBlock:
     """Find the complete records; what follows them begins the next block.
 
     Parameters
     ----------
     data : bytes
         Begins with the line end of the record before.
+    start : bool
+        Whether the file begins here.
     last : bool
         Whether the file ends here, so that the last record needs no line end.
     """
     if not data:
         return RecordBlock(data, np.zeros(1, np.int32))
-    ends = line_ends(data)
+    ends = line_ends(data, start=start)
     if last and (not len(ends) or ends[-1] < len(data) - 1):
         ends = np.append(ends, len(data))
     array = np.frombuffer(data, np.uint8)
@@ -174,12 +179,14 @@ class RecordStream:
         self._chunk = chunk
         self.rest = b"\n"
         self._ended = False
+        self._begins = True
         block = self._take(0)
         if block is None:
             raise DataError(f"{name} is empty", hint="a header line with column names is needed")
         end = int(block.offsets[1])
         self.header = block.data[1:end]
         self.rest = block.data[end:]
+        self._begins = False
 
     def next(self, row: int) -> RecordBlock | None:
         """The next records, or None at the end.
@@ -201,7 +208,7 @@ class RecordStream:
 
     def _take(self, row: int) -> RecordBlock | None:
         while True:
-            block = cut(self.rest, last=self._ended)
+            block = cut(self.rest, start=self._begins, last=self._ended)
             if len(block):
                 return block
             if self._ended:
