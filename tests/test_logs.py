@@ -76,6 +76,7 @@ def restored() -> Iterator[None]:
     former, level, levels = root.handlers[:], root.level, [each.level for each in named]
     for each in named:
         each.setLevel(logging.NOTSET)
+    logging.captureWarnings(capture=False)  # a server that ran in this process left it on
     yield
     root.handlers[:] = former
     root.setLevel(level)
