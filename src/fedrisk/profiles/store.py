@@ -7,17 +7,14 @@ attempt went through, counts it once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
-from fedrisk.errors import HomeError
+from fedrisk.profiles.database import INSERTS, Database
 from fedrisk.profiles.profile import Profile, Window
 
 _METADATA = sql.MetaData()
@@ -35,12 +32,6 @@ WINDOWS = sql.Table(
     sql.Column("rows", sql.Float, nullable=False),
     sql.Column("profile", sql.Text, nullable=False),
 )
-#: Seconds to wait for another writer of a SQLite file, and for a server to take a connection.
-BUSY_SECONDS, CONNECT_SECONDS = 10, 10
-#: Milliseconds after which a connection whose other end says nothing any more is given up.
-SILENT_MILLISECONDS = 20_000
-#: By database, what knows "unless it is there already"; others are refused.
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def database_url(given: str | None, file: Path) -> str:
@@ -64,16 +55,15 @@ class WindowStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = make_engine(url, "monitoring windows")
-        self._insert = _INSERTS[self._engine.dialect.name]
-        self._made = False
+        self._database = Database(url, "monitoring windows", _METADATA)
+        self._insert = INSERTS[self._database.backend]
 
     def add(self, windows: Sequence[Window]) -> int:
         """Store windows that are not stored yet; how many that were."""
         if not windows:
             return 0
         insert = self._insert(WINDOWS).on_conflict_do_nothing().returning(WINDOWS.c.id)
-        with self._told("written") as connection:
+        with self._database.transaction("written") as connection:
             return len(connection.execute(insert, [_row(window) for window in windows]).all())
 
     def between(self, model: str, start: datetime, end: datetime) -> list[Window]:
@@ -84,83 +74,18 @@ class WindowStore:
             .where(columns.model == model, columns.end > _text(start), columns.end <= _text(end))
             .order_by(columns.end, columns.id)
         )
-        with self._told("read") as connection:
+        with self._database.transaction("read") as connection:
             return [_window(row._mapping) for row in connection.execute(query)]  # noqa: SLF001 SQLAlchemy's public name
 
     def forget_before(self, time: datetime) -> int:
         """Delete windows that ended before a time; how many."""
-        with self._told("written") as connection:
+        with self._database.transaction("written") as connection:
             done = connection.execute(WINDOWS.delete().where(WINDOWS.c.end < _text(time)))
             return int(done.rowcount)
 
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
-
-    def _make(self) -> None:
-        """Make the table; another replica may do so in this very moment, and then it is there."""
-        try:
-            _METADATA.create_all(self._engine)
-        except SQLAlchemyError:
-            _METADATA.create_all(self._engine)
-        self._made = True
-
-    @contextmanager
-    def _told(self, what: str) -> Iterator[sql.Connection]:
-        try:
-            if not self._made:
-                self._make()
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            place = self._engine.url.render_as_string(hide_password=True)
-            raise HomeError(
-                f"monitoring windows cannot be {what} at {place}: {reason}",
-                hint="the database must be reachable and have room",
-            ) from None
-
-
-def make_engine(url: str, what: str) -> sql.Engine:
-    """Connections to a database, made when they are needed.
-
-    Parameters
-    ----------
-    url : str
-        As SQLAlchemy reads it: SQLite or PostgreSQL.
-    what : str
-        What is kept there, for messages.
-
-    Raises
-    ------
-    HomeError
-        When the address is none, or of a database that is not supported.
-    """
-    try:
-        place = sql.make_url(url)
-        backend = place.get_backend_name()
-        if backend not in _INSERTS:
-            raise HomeError(
-                f"{what} cannot be kept in {backend}",
-                hint="an address begins with sqlite:/// or postgresql+psycopg://",
-            )
-        options = _connecting(place, backend)
-        return sql.create_engine(place, pool_pre_ping=True, connect_args=options)
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        # The text of an address that cannot be read may hold a password.
-        reason = str(error) if isinstance(error, ImportError) else type(error).__name__
-        raise HomeError(
-            f"the address of the database of {what} cannot be used: {reason}",
-            hint="it begins with sqlite:/// or postgresql+psycopg://",
-        ) from None
-
-
-def _connecting(place: sql.URL, backend: str) -> dict[str, Any]:
-    """Limits of waiting, where the address says nothing about them."""
-    if backend == "sqlite":
-        return {"timeout": BUSY_SECONDS}
-    limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": SILENT_MILLISECONDS}
-    return {name: value for name, value in limits.items() if name not in place.query}
+        self._database.close()
 
 
 def _text(time: datetime) -> str:

@@ -7,16 +7,13 @@ then on, because it says it under the number that it had.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.exc import SQLAlchemyError
 
-from fedrisk.errors import HomeError, RateLimitError
-from fedrisk.profiles.store import make_engine
+from fedrisk.errors import RateLimitError
+from fedrisk.profiles.database import Database
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 #: Jobs that a list shows, the newest.
@@ -115,13 +112,12 @@ class JobStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = make_engine(url, "jobs")
-        self._made = False
+        self._database = Database(url, "jobs", _METADATA)
 
     def waiting(self, owner: str) -> int:
         """Jobs of an owner that have not ended."""
         query = sql.select(sql.func.count()).where(JOBS.c.owner == owner, _OPEN)
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             return int(connection.execute(query).scalar_one())
 
     def add(self, job: Job, most: int) -> None:
@@ -134,19 +130,19 @@ class JobStore:
         """
         if self.waiting(job.owner) >= most:
             raise too_many(most)
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             connection.execute(JOBS.insert(), _row(job))
 
     def find(self, identifier: str) -> Job | None:
         """A job by its id."""
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(sql.select(JOBS).where(JOBS.c.id == identifier)).first()
         return None if found is None else _job(found)
 
     def listed(self, owner: str | None) -> list[Job]:
         """The newest jobs of an owner, or of all for None."""
         query = sql.select(JOBS).order_by(JOBS.c.created.desc(), JOBS.c.id).limit(SHOWN)
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             chosen = query if owner is None else query.where(JOBS.c.owner == owner)
             return [_job(row) for row in connection.execute(chosen)]
 
@@ -156,7 +152,7 @@ class JobStore:
             JOBS.c.state == QUEUED, sql.and_(JOBS.c.state == RUNNING, JOBS.c.lease < now)
         )
         query = sql.select(JOBS).where(JOBS.c.place == place, free)
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             found = connection.execute(query.order_by(JOBS.c.created, JOBS.c.id).limit(1)).first()
             if found is None:
                 return None
@@ -179,61 +175,38 @@ class JobStore:
     def change(self, job: Job, **values: Any) -> bool:
         """Change a job that its holder still has; whether it has."""
         held = (JOBS.c.id == job.id, JOBS.c.fence == job.fence, JOBS.c.state == RUNNING)
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             done = connection.execute(JOBS.update().where(*held).values(_texts(values)))
             return done.rowcount == 1
 
     def free(self, place: str) -> int:
         """Let jobs wait again whose holder is known to be dead; how many."""
         held = (JOBS.c.place == place, JOBS.c.state == RUNNING)
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             return int(connection.execute(JOBS.update().where(*held).values(state=QUEUED)).rowcount)
 
     def cancel(self, identifier: str, now: float) -> bool:
         """End a job that has not ended; whether it was so."""
         values = {"state": CANCELLED, "ended": now, "fence": JOBS.c.fence + 1}
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             chosen = JOBS.update().where(JOBS.c.id == identifier, _OPEN)
             return connection.execute(chosen.values(values)).rowcount == 1
 
     def delete(self, identifier: str) -> bool:
         """Forget a job that has ended; whether it was so."""
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             chosen = JOBS.delete().where(JOBS.c.id == identifier, sql.not_(_OPEN))
             return connection.execute(chosen).rowcount == 1
 
     def ended_before(self, place: str, time: float) -> list[str]:
         """Jobs at a place that ended before a time."""
         query = sql.select(JOBS.c.id).where(JOBS.c.place == place, JOBS.c.ended < time)
-        with self._told() as connection:
+        with self._database.transaction() as connection:
             return [row.id for row in connection.execute(query)]
 
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
-
-    def _make(self) -> None:
-        """Make the table; another process may do so in this very moment, and then it is there."""
-        try:
-            _METADATA.create_all(self._engine)
-        except SQLAlchemyError:
-            _METADATA.create_all(self._engine)
-        self._made = True
-
-    @contextmanager
-    def _told(self) -> Iterator[sql.Connection]:
-        try:
-            if not self._made:
-                self._make()
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            place = self._engine.url.render_as_string(hide_password=True)
-            raise HomeError(
-                f"jobs cannot be kept at {place}: {reason}",
-                hint="the database must be reachable and have room",
-            ) from None
+        self._database.close()
 
 
 def too_many(most: int) -> RateLimitError:
