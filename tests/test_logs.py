@@ -73,16 +73,25 @@ def test_a_log_that_nobody_reads_ends_nothing() -> None:
 def restored() -> Iterator[None]:
     """Loggers are the process's: give them back as they were."""
     root, named = logging.getLogger(), [logging.getLogger(name) for name in NAMED]
-    former, level, levels = root.handlers[:], root.level, [each.level for each in named]
-    for each in named:
-        each.setLevel(logging.NOTSET)
+    former = [(each.handlers[:], each.level, each.propagate) for each in (root, *named)]
     logging.captureWarnings(capture=False)  # a server that ran in this process left it on
     yield
-    root.handlers[:] = former
-    root.setLevel(level)
-    for each, before in zip(named, levels, strict=True):
-        each.setLevel(before)
+    for each, (handlers, level, propagate) in zip((root, *named), former, strict=True):
+        each.handlers[:], each.propagate = handlers, propagate
+        each.setLevel(level)
     logging.captureWarnings(capture=False)
+
+
+@pytest.mark.usefixtures("restored")
+def test_what_another_library_configured_before_neither_doubles_nor_hides_lines() -> None:
+    beside = io.StringIO()
+    for name in NAMED:
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.StreamHandler(beside))
+        logger.setLevel(logging.CRITICAL)
+        logger.propagate = False
+    assert lines_of("text")[:2] == ["INFO:     model m", "INFO:     Started"]
+    assert beside.getvalue() == ""
 
 
 def lines_of(form: Format, *, level: str = "info") -> list[str]:

@@ -22,6 +22,8 @@ from typing import Any, Literal, TextIO
 Format = Literal["json", "text"]
 #: Places in the code that are told of an exception, the innermost first.
 PLACES = 5
+#: Loggers whose lines are told from the level that was asked for.
+OURS = ("fedrisk", "uvicorn", "uvicorn.error", "uvicorn.access")
 #: Lines that wait for a reader at most, and seconds that the end of a process waits for it.
 WAITING, PATIENCE = 1000, 2.0
 
@@ -156,6 +158,12 @@ def configure_logs(form: Format, level: str, stream: TextIO = sys.stderr) -> Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    for name in OURS:
+        logger = logging.getLogger(name)
+        # A library that configured logs before must neither write beside this stream nor be silent.
+        logger.handlers.clear()
+        logger.propagate, logger.disabled = True, False
+        logger.setLevel(logging.NOTSET)
     for name in ("fedrisk", "uvicorn"):
         logging.getLogger(name).setLevel(level.upper())
     logging.captureWarnings(capture=True)
