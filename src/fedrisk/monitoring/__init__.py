@@ -1,0 +1,1 @@
+"""Monitoring: what current windows say about the champion, judged against its reference."""

@@ -1,0 +1,1 @@
+"""Retraining: from a verdict to a decision, a challenger, a gate and a release."""
