@@ -13,7 +13,8 @@ from fedrisk.errors import DataError, FedriskError, UsageError, Violation
 from fedrisk.home import Home
 from fedrisk.settings import Settings
 from fedrisk.study import Study
-from fedrisk.study.training import LONGEST_DEADLINE, TrainingRequest, TrainingResult
+from fedrisk.study.request import LONGEST_DEADLINE
+from fedrisk.study.training import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from fedrisk.cli.progress import Display

@@ -2,64 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fedrisk.study.contract import Study
-
-#: Most seconds that the answers to one message are waited for: a day. Every wait has an end.
-LONGEST_DEADLINE = 86_400.0
+from fedrisk.study.request import Instant, SiteRequest, check_order, check_timed
 
 
-class TrainingRequest(BaseModel):
-    """One federated run as asked for.
+class TrainingRequest(SiteRequest):
+    """One training run as asked for.
 
     Attributes
     ----------
-    run_id : str
-        Our own identifier of the run; survives restarts of Flower. It names the run's folder:
-        letters, digits, dots, dashes and underscores, at most 64, the first a letter or digit.
-    study : Study
-        The contract.
     model, strategy : str
         Names as on the command line.
-    sites : tuple of str
-        Names of the sites that must answer; empty where whoever is connected takes part.
-    as_of : str
-        ISO 8601 time; rows whose label is not yet mature then are left out.
     rounds : int
         Most messages of one kind to each site.
     options : dict
         Strategy options, by name.
-    seed : int
-        Seed of every random choice.
-    deadline : float
-        Seconds to wait for the replies to one message; a day at most.
-    quorum : int or None
-        How many sites must answer every message for the run to go on; None means every site. At
-        least 1, at most the number of named sites.
+    since, until : str or None
+        ISO 8601; only rows with time in ``[since, until)`` are fitted on and evaluated. None
+        leaves that end open.
+    base : dict or None
+        Document of the model that the strategy starts from, for one that does.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    study: Study
+    task: Literal["training"] = "training"
     model: str = "logistic"
     strategy: str = "exact"
-    sites: tuple[str, ...] = ()
-    as_of: str
     rounds: int = Field(default=30, ge=1)
-    options: dict[str, float] = {}
-    seed: int = 20_240_229
-    deadline: float = Field(default=600.0, gt=0, le=LONGEST_DEADLINE)
-    quorum: int | None = Field(default=None, ge=1)
+    options: dict[str, float] = Field(default={})
+    since: Instant | None = None
+    until: Instant | None = None
+    base: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _quorum_can_be_met(self) -> Self:
-        if self.sites and self.quorum is not None and self.quorum > len(self.sites):
-            raise ValueError(f"a quorum of {self.quorum} of {len(self.sites)} sites")
+    def _window_fits(self) -> Self:
+        check_timed(self.study, self.since, self.until)
+        check_order(self.since, self.until)
         return self
+
+    @property
+    def described(self) -> str:
+        """What is asked, in a few words."""
+        return f"{self.model} by {self.strategy}"
 
 
 class RoundRecord(BaseModel):
