@@ -22,6 +22,9 @@
     ├── PortInUseError                10   500   the port to listen on is taken
     ├── SiteFolderError               11   500   a site's folder or policy that cannot be used
     ├── OverloadedError               13   503   a server that has too much to do
+    ├── RetrainingError               14   409   a retraining that cannot go on, or not as asked
+    │   ├── FencedError               14   409   another process has taken the retraining up
+    │   └── ServiceAwayError          14   502   a server that does not answer the loop
     └── AccessError                   12   403   a caller that may not do this
         ├── CredentialsError          12   401   a caller without a valid key or token
         ├── RateLimitError            12   429   a caller that asks more than its key allows
@@ -226,6 +229,23 @@ class OverloadedError(FedriskError):
 
     exit_code = 13
     http_status = 503
+
+
+class RetrainingError(FedriskError):
+    """A retraining that cannot go on, or not as it was asked to."""
+
+    exit_code = 14
+    http_status = 409
+
+
+class FencedError(RetrainingError):
+    """Another process has taken the retraining up; the older one may move nothing more."""
+
+
+class ServiceAwayError(RetrainingError):
+    """A server that does not answer the loop."""
+
+    http_status = 502
 
 
 class AccessError(FedriskError):
