@@ -1,8 +1,8 @@
 """What the loop needs of the world: sites, a registry, a service, and the time.
 
 The command line plugs in a federation, MLflow and a server; tests plug in worlds that fail when
-they are told to. Every effect may be asked for twice, because whoever asked may have died before the
-answer was written down: it must then be as if it had been asked for once.
+they are told to. Every effect may be asked for twice, because whoever asked may have died before
+the answer was written down: it must then be as if it had been asked for once.
 """
 
 from __future__ import annotations
