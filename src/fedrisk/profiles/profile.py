@@ -7,7 +7,7 @@ champion's reference cell by cell, and two profiles of one study add up by addin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -28,9 +28,17 @@ def score_edges() -> FloatArray:
     return np.linspace(-SCORE_LIMIT, SCORE_LIMIT, 2 * SCORE_LIMIT * SCORE_BINS_PER_UNIT + 1)
 
 
+def no_scores() -> FloatArray:
+    """Counts by score bin of no rows, ``(194,)``."""
+    return np.zeros(2 * SCORE_LIMIT * SCORE_BINS_PER_UNIT + 2)
+
+
 @dataclass(frozen=True)
 class Profile:
     """Counts of some rows.
+
+    A row has a value in one of a feature's bins or levels, or is counted as ``missing`` or
+    ``outside`` for it, so these add up to ``rows``; where they fall short the site withheld them.
 
     Attributes
     ----------
@@ -44,6 +52,10 @@ class Profile:
         Rows without a value, of every feature.
     scores : (194,) array
         Rows by score bin (`score_edges`); all zero where nothing was scored.
+    outside : dict of feature to float
+        Values beyond the hard bounds or unreadable, of every feature; they are in no bin.
+    labelled, events : (194,) array
+        Scored rows whose label is mature, by score bin, and the events among them.
     """
 
     study: str
@@ -52,6 +64,13 @@ class Profile:
     categories: Mapping[str, FloatArray]
     missing: Mapping[str, float]
     scores: FloatArray
+    outside: Mapping[str, float] = field(default_factory=dict)
+    labelled: FloatArray = field(default_factory=no_scores)
+    events: FloatArray = field(default_factory=no_scores)
+
+    def __post_init__(self) -> None:
+        if not self.outside:
+            object.__setattr__(self, "outside", dict.fromkeys(self.missing, 0.0))
 
     @classmethod
     def empty(cls, study: Study) -> Profile:
@@ -62,7 +81,7 @@ class Profile:
             numbers={f.name: np.zeros(len(feature_edges(f)) + 1) for f in study.numbers},
             categories={f.name: np.zeros(len(f.levels)) for f in study.categories},
             missing={f.name: 0.0 for f in study.features},
-            scores=np.zeros(len(score_edges()) + 1),
+            scores=no_scores(),
         )
 
     def __add__(self, other: Profile) -> Profile:
@@ -73,22 +92,44 @@ class Profile:
         StudyError
             When the other is of another study: its bins mean something else.
         """
+        return self._with(other, 1.0)
+
+    def __sub__(self, part: Profile) -> Profile:
+        """The profile of the rows that are left without a part of them.
+
+        Raises
+        ------
+        StudyError
+            When the part is of another study.
+        """
+        return self._with(part, -1.0)
+
+    def _with(self, other: Profile, sign: float) -> Profile:
         if other.study != self.study:
             raise StudyError(
                 f"profiles of studies {self.study[:12]} and {other.study[:12]} do not add up",
                 hint="a window belongs to one version of the study",
             )
+        numbers, categories = other.numbers, other.categories
         return Profile(
             study=self.study,
-            rows=self.rows + other.rows,
-            numbers={name: a + other.numbers[name] for name, a in self.numbers.items()},
-            categories={name: a + other.categories[name] for name, a in self.categories.items()},
-            missing={name: n + other.missing[name] for name, n in self.missing.items()},
-            scores=self.scores + other.scores,
+            rows=self.rows + sign * other.rows,
+            numbers={name: a + sign * numbers[name] for name, a in self.numbers.items()},
+            categories={name: a + sign * categories[name] for name, a in self.categories.items()},
+            missing={name: n + sign * other.missing[name] for name, n in self.missing.items()},
+            scores=self.scores + sign * other.scores,
+            outside={name: n + sign * other.outside[name] for name, n in self.outside.items()},
+            labelled=self.labelled + sign * other.labelled,
+            events=self.events + sign * other.events,
         )
 
     def document(self) -> dict[str, Any]:
-        """The profile as JSON values."""
+        """The profile as JSON values; what is zero throughout for want of rows is left out."""
+        optional: dict[str, Any] = {}
+        if any(self.outside.values()):
+            optional["outside"] = dict(self.outside)
+        if self.labelled.any():
+            optional |= {"labelled": self.labelled.tolist(), "events": self.events.tolist()}
         return {
             "study": self.study,
             "rows": self.rows,
@@ -96,6 +137,7 @@ class Profile:
             "categories": {name: a.tolist() for name, a in self.categories.items()},
             "missing": dict(self.missing),
             "scores": self.scores.tolist(),
+            **optional,
         }
 
     @classmethod
@@ -119,9 +161,17 @@ class Profile:
                 categories=arrays["categories"],
                 missing={name: float(n) for name, n in document["missing"].items()},
                 scores=np.array(document["scores"], np.float64),
+                outside={name: float(n) for name, n in document.get("outside", {}).items()},
+                labelled=_scores(document, "labelled"),
+                events=_scores(document, "events"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StudyError(f"not a profile: {error!r}") from None
+
+
+def _scores(document: Mapping[str, Any], part: str) -> FloatArray:
+    """Counts by score bin that a document may leave out."""
+    return np.array(document[part], np.float64) if part in document else no_scores()
 
 
 @dataclass(frozen=True)
