@@ -204,7 +204,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
     """Make the reading of rows raise an error as a library would."""
 
     def breaks(error: Exception) -> None:
-        def load(*_: object) -> Cohort:
+        def load(*_: object, **__: object) -> Cohort:
             raise error.with_traceback(None)
 
         _cohort.cache_clear()

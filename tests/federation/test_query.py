@@ -63,3 +63,14 @@ def test_only_numbers_pass_as_options(study: Study) -> None:
     content = Query("descent", study, "r1", "2026-01-01").content()
     content.config_records["config"].update({"server-round": 3, "word": "x"})
     assert Query.from_content(content).options == {"server-round": 3.0}
+
+
+def test_a_window_of_time_travels_and_counts_as_another_question(study: Study) -> None:
+    whole = Query("summary", study, "r1", "2026-01-01")
+    part = Query("summary", study, "r1", "2026-01-01", since="2025-01-01", until="2025-06-01")
+    back = Query.from_content(part.content())
+    assert (back.since, back.until) == ("2025-01-01", "2025-06-01")
+    assert Query.from_content(whole.content()).since == ""
+    other = Query("summary", study, "r1", "2026-01-01", since="2025-01-01", until="2025-06-02")
+    assert len({whole.digest, part.digest, other.digest}) == 3
+    assert back.digest == part.digest

@@ -22,7 +22,7 @@ from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel, expit
 from fedrisk.sites.cohort import load_cohort
 from fedrisk.sites.disclosure.rules import OPTIONS as SITE_OPTIONS
-from fedrisk.study import Study
+from fedrisk.study import Study, parse_study
 from fedrisk.study.training import TrainingRequest, TrainingResult
 
 Fit = Callable[..., TrainingResult]
@@ -222,3 +222,33 @@ def test_site_under_another_name_is_refused(study: Study, sites: dict[str, Path]
     )
     with pytest.raises(QuorumError, match=r"2 of the 3 .*'elsewhere'"):
         train(Broadcast(InMemoryGrid(sites), request, 0.001), NOW)
+
+
+def test_a_window_of_time_is_fitted_and_judged_as_if_there_were_no_other_rows(
+    study: Study, sites: dict[str, Path], tmp_path: Path
+) -> None:
+    timed = parse_study(study.model_dump(mode="json") | {"time": "day"})
+    whole, parts = {}, {}
+    for site, path in sites.items():
+        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        dated = [f"{row},2025-0{1 + n % 9}-15" for n, row in enumerate(rows)]
+        inside = [row for row in dated if "2025-03-01" <= row[-10:] < "2025-08-01"]
+        assert 0 < len(inside) < len(dated)
+        for found, chosen in ((whole, dated), (parts, inside)):
+            found[site] = tmp_path / f"{site}-{len(chosen)}.csv"
+            found[site].write_text("\n".join([f"{header},day", *chosen]) + "\n")
+    window = {"since": "2025-03-01", "until": "2025-08-01"}
+    fields = {"run_id": "r1", "study": timed, "sites": tuple(sites), "as_of": NOW.isoformat()}
+    asked, alone, every = (
+        train(Broadcast(InMemoryGrid(f), TrainingRequest(**fields, **w), 0.001), NOW)
+        for f, w in ((whole, window), (parts, {}), (whole, {}))
+    )
+    assert asked.model["about"]["until"] == "2025-08-01T00:00:00+00:00"
+    assert (asked.rows, asked.metrics, asked.per_site) == (
+        alone.rows,
+        alone.metrics,
+        alone.per_site,
+    )
+    assert asked.model["columns"] == alone.model["columns"]
+    assert asked.reference == alone.reference
+    assert every.rows != asked.rows

@@ -166,3 +166,62 @@ def test_a_real_trial_is_read_whole(tmp_path: Path) -> None:
     table = arrow_csv.read_csv(GUSTO)
     pq.write_table(table, tmp_path / "gusto.parquet")
     same(cohort, load_cohort(study, "gusto", tmp_path / "gusto.parquet", NOW))
+
+
+def test_a_window_of_time_holds_its_start_and_not_its_end(
+    make_study: Callable[..., Study], csv_file: Callable[[str], Path]
+) -> None:
+    study = make_study(time="day", horizon="2d", reporting_lag="0d")
+    days = ["2024-03-01", "2024-03-02T00:00:00", "2024-03-02T23:30:00", "2024-03-03", "2024-12-31"]
+    rows = [f"{age},70,male,{'' if age == 3 else 1},{day}" for age, day in enumerate(days, start=1)]
+    path = csv_file("\n".join([f"{HEADER},day", *rows]) + "\n")
+    march = {
+        "since": datetime(2024, 3, 2, tzinfo=UTC),
+        "until": datetime(2024, 3, 3, 1, tzinfo=UTC),
+    }
+    cohort = load_cohort(study, "north", path, NOW, **march)
+    assert cohort.columns["age"].tolist() == [2, 4]
+    assert (cohort.counts.rows, cohort.counts.usable, cohort.counts.unlabelled) == (3, 2, 1)
+    assert cohort.times is not None
+    assert cohort.times.astype(str).tolist() == [
+        "2024-03-02T00:00:00.000000",
+        "2024-03-03T00:00:00.000000",
+    ]
+    late = load_cohort(study, "north", path, NOW, since=datetime(2024, 3, 3, tzinfo=UTC))
+    assert (late.counts.rows, late.counts.usable, late.counts.immature) == (2, 1, 1)
+    nothing = load_cohort(study, "north", path, NOW, until=datetime(2024, 1, 1, tzinfo=UTC))
+    assert nothing.counts.rows == len(nothing.events) == 0
+
+
+def test_a_window_leaves_every_row_on_its_side_of_the_split(
+    make_study: Callable[..., Study], csv_file: Callable[[str], Path]
+) -> None:
+    study = make_study(time="day", id="who")
+    rows = [f"{n},70,male,{n % 2},2024-03-{1 + n % 28:02d},p{n // 3}" for n in range(90)]
+    path = csv_file("\n".join([f"{HEADER},day,who", *rows]) + "\n")
+    whole = load_cohort(study, "north", path, NOW)
+    part = load_cohort(study, "north", path, NOW, since=datetime(2024, 3, 15, tzinfo=UTC))
+    sides = dict(zip(whole.columns["age"], whole.test, strict=True))
+    assert 0 < len(part.events) < len(whole.events)
+    assert [sides[age] for age in part.columns["age"]] == part.test.tolist()
+
+
+def test_rows_of_one_person_have_one_number(roles: Study, csv_file: Callable[[str], Path]) -> None:
+    text = (
+        f"{HEADER},who,day,acted,fold\n50,70,male,1,a,2024-01-01,yes,test\n"
+        "51,70,male,,b,2024-01-01,no,train\n52,70,male,0,c,2024-01-02,no,train\n"
+        "53,70,male,0,a,2024-01-03,no,test\n"
+    )
+    cohort = load_cohort(roles, "north", csv_file(text), NOW)
+    assert cohort.persons is not None
+    assert cohort.treated is not None
+    first, second, third = cohort.persons.tolist()
+    assert first == third != second
+    assert cohort.treated.tolist() == [True, False, False]
+
+
+def test_a_study_without_roles_has_neither_times_nor_persons(
+    study: Study, csv_file: Callable[[str], Path]
+) -> None:
+    cohort = load_cohort(study, "north", csv_file(f"{HEADER}\n50,70,male,1\n"), NOW)
+    assert cohort.times is cohort.persons is cohort.treated is None

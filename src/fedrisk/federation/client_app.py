@@ -64,13 +64,18 @@ def from_node_config(context: Context) -> tuple[str, Path]:
 
 
 @lru_cache(maxsize=64)
-def _cohort(canonical: str, site: str, path: Path, as_of: str, _stamp: tuple[int, int]) -> Cohort:
+def _cohort(
+    canonical: str, site: str, path: Path, times: tuple[str, str, str], _stamp: tuple[int, int]
+) -> Cohort:
     study: Study = parse_study(canonical)
-    return load_cohort(study, site, path, datetime.fromisoformat(as_of))
+    as_of, since, until = (datetime.fromisoformat(time) if time else None for time in times)
+    if as_of is None:
+        raise FederationError("the question names no time as of which rows are mature")
+    return load_cohort(study, site, path, as_of, since=since, until=until)
 
 
 def open_cohort(query: Query, site: str, path: Path) -> Cohort:
-    """The site's cohort, read again only when the file, the study or the time has changed.
+    """The site's cohort, read again only when the file, the study or a time has changed.
 
     Raises
     ------
@@ -82,7 +87,8 @@ def open_cohort(query: Query, site: str, path: Path) -> Cohort:
     except OSError as error:
         raise DataError(f"rows cannot be opened: {error.strerror}") from None
     stamp = (state.st_mtime_ns, state.st_size)
-    return _cohort(query.study.canonical, site, path, query.as_of, stamp)
+    times = (query.as_of, query.since, query.until)
+    return _cohort(query.study.canonical, site, path, times, stamp)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ class Query:
         Kind of model that is fitted; a site's policy names those that it takes part in.
     strategy : str
         How the model is fitted, as the coordinator tells; what it computes, ``kind`` says.
+    since, until : str
+        ISO 8601; only rows with time in ``[since, until)`` take part. An empty one leaves that end
+        open.
     receipt : str
         The coordinator's countersignature on the head of this site's egress log; may be empty.
     version : str
@@ -77,6 +80,8 @@ class Query:
     options: Mapping[str, float] = field(default_factory=dict)
     model: str = "logistic"
     strategy: str = "exact"
+    since: str = ""
+    until: str = ""
     receipt: str = ""
     version: str = __version__
 
@@ -96,9 +101,12 @@ class Query:
                 "strategy": self.strategy,
                 "version": self.version,
                 # Flower cannot count the bytes of an empty text.
-                **({"receipt": self.receipt} if self.receipt else {}),
+                **{name: text for name, text in self._texts().items() if text},
             }
         )
+
+    def _texts(self) -> dict[str, str]:
+        return {"since": self.since, "until": self.until, "receipt": self.receipt}
 
     def content(self) -> RecordDict:
         """The message's content."""
@@ -135,6 +143,7 @@ class Query:
         design = json.loads(str(config.pop("design")))
         (array,) = content.array_records["arrays"].values()
         texts = {name: _name(config, name) for name in _NAMES}
+        window = {name: _name(config, name) for name in ("since", "until") if name in config}
         return cls(
             kind=texts["kind"],
             study=study,
@@ -144,6 +153,7 @@ class Query:
             parameters=np.atleast_2d(np.asarray(array.numpy(), np.float64)),
             model=texts["model"],
             strategy=texts["strategy"],
+            **window,
             receipt=str(config.pop("receipt", "")),
             version=version,
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
@@ -159,7 +169,8 @@ class Query:
         """SHA-256 of everything that the answer depends on, in hexadecimal."""
         about = [self.kind, self.model, self.study.hash, self.as_of, self.parameters.shape]
         document = None if self.design is None else self.design.document()
-        text = json.dumps([*about, document, sorted(self.options.items())])
+        window = [self.since, self.until] if self.since or self.until else []
+        text = json.dumps([*about, document, sorted(self.options.items()), *window])
         return hashlib.sha256(text.encode() + self.parameters.tobytes()).hexdigest()
 
     @property

@@ -61,6 +61,8 @@ def train(
         request.as_of,
         model=request.model,
         strategy=request.strategy,
+        since=request.since or "",
+        until=request.until or "",
     )
     summary, design = run.summarise(query)
     query = replace(query, design=design)
@@ -121,6 +123,8 @@ def _about(
         "created": created,
         "strategy": request.strategy,
         "as_of": request.as_of,
+        "since": request.since,
+        "until": request.until,
         "sites": sorted(counts),
         "rows": {"train": sum(c["train"] for c in counts.values())},
         "metrics": metrics,

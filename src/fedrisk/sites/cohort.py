@@ -16,7 +16,7 @@ from fedrisk.sites.split import sides_disagree, split_by_id, split_by_values
 from fedrisk.sites.validation import Validation, check_names
 from fedrisk.sites.violations import RECORDED, Violations
 from fedrisk.study import Study
-from fedrisk.study.columns import Column, TimeArray
+from fedrisk.study.columns import Column, TimeArray, distinct
 from fedrisk.study.records import BoolArray
 
 
@@ -27,7 +27,7 @@ class CohortCounts:
     Attributes
     ----------
     rows : int
-        Data rows of the file.
+        Data rows of the file, or those within the window of time that was asked for.
     usable : int
         Rows whose label is known and mature.
     train, test : int
@@ -65,6 +65,12 @@ class Cohort:
     events, test : (usable,) array of bool
         Whether a row is an event, and whether it is a test row.
     counts : CohortCounts
+    times : (usable,) array of datetime64 or None
+        Index times in UTC; None where the study has none.
+    persons : (usable,) array of int64 or None
+        The same number in all rows of one person; None where the study has no id.
+    treated : (usable,) array of bool or None
+        Where the score led to care; None where the study does not say.
     """
 
     site: str
@@ -73,6 +79,9 @@ class Cohort:
     events: BoolArray
     test: BoolArray
     counts: CohortCounts
+    times: TimeArray | None = None
+    persons: NDArray[np.int64] | None = None
+    treated: BoolArray | None = None
 
     def part(self, *, test: bool) -> tuple[dict[str, NDArray[Any]], BoolArray]:
         """Features and events of the test rows, or of the training rows."""
@@ -81,7 +90,14 @@ class Cohort:
 
 
 def load_cohort(
-    study: Study, site: str, path: Path, as_of: datetime, *, limit: int | None = RECORDED
+    study: Study,
+    site: str,
+    path: Path,
+    as_of: datetime,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int | None = RECORDED,
 ) -> Cohort:
     """Read a site's file, check every row, and keep the usable ones.
 
@@ -94,6 +110,9 @@ def load_cohort(
         CSV or Parquet, also gzipped.
     as_of : datetime
         Rows whose label is not yet mature then are left out; naive is UTC.
+    since, until : datetime, optional
+        Only rows with time in ``[since, until)``, of all of which every row is checked; naive is
+        UTC.
     limit : int or None
         Most violations to record for one rule in one column; None records all.
 
@@ -108,29 +127,43 @@ def load_cohort(
         raise DataError(f"{path}: has no rows")
     checked = Validation(study, table, found)
     columns, times = checked.features(), checked.times()
-    (events, labelled), treated = checked.label(), checked.treated()
-    test = _test_rows(checked, columns, times)
+    (events, labelled), treated, ids = checked.label(), checked.treated(), checked.ids()
+    test = _test_rows(checked, columns, times, ids)
     found.raise_if_any(study, site)
+    inside = _inside(times, since, until, checked.rows)
     mature = _mature(study, times, as_of, checked.rows)
-    usable = mature & labelled
+    usable = inside & mature & labelled
     columns = {name: values[usable] for name, values in columns.items()}
     counts = CohortCounts(
-        rows=checked.rows,
+        rows=int(inside.sum()),
         usable=int(usable.sum()),
         train=int((usable & ~test).sum()),
         test=int((usable & test).sum()),
-        unlabelled=int((mature & ~labelled).sum()),
-        immature=int((~mature).sum()),
+        unlabelled=int((inside & mature & ~labelled).sum()),
+        immature=int((inside & ~mature).sum()),
         treated=int((usable & treated).sum()),
         implausible=_implausible(study, columns),
     )
-    return Cohort(site, study, columns, events[usable], test[usable], counts)
+    return Cohort(
+        site,
+        study,
+        columns,
+        events[usable],
+        test[usable],
+        counts,
+        times=None if times is None else times[usable],
+        persons=None if ids is None else distinct(ids)[1][usable],
+        treated=None if study.treated is None else treated[usable],
+    )
 
 
 def _test_rows(
-    checked: Validation, columns: dict[str, NDArray[Any]], times: TimeArray | None
+    checked: Validation,
+    columns: dict[str, NDArray[Any]],
+    times: TimeArray | None,
+    ids: Column | None,
 ) -> BoolArray:
-    study, ids, declared = checked.study, checked.ids(), checked.declared_test()
+    study, declared = checked.study, checked.declared_test()
     if declared is not None:
         _refuse_split_persons(checked, ids, declared)
         return declared
@@ -153,10 +186,25 @@ def _refuse_split_persons(checked: Validation, ids: Column | None, declared: Boo
 def _mature(study: Study, times: TimeArray | None, as_of: datetime, rows: int) -> BoolArray:
     if times is None:
         return np.ones(rows, bool)
-    zoned = as_of.astimezone(UTC) if as_of.tzinfo else as_of.replace(tzinfo=UTC)
-    latest = np.datetime64((zoned - study.maturity).replace(tzinfo=None), "us")
-    mature: BoolArray = times <= latest
+    mature: BoolArray = times <= instant(as_of) - np.timedelta64(study.maturity, "us")
     return mature
+
+
+def _inside(
+    times: TimeArray | None, since: datetime | None, until: datetime | None, rows: int
+) -> BoolArray:
+    inside = np.ones(rows, bool)
+    if times is not None and since is not None:
+        inside &= times >= instant(since)
+    if times is not None and until is not None:
+        inside &= times < instant(until)
+    return inside
+
+
+def instant(time: datetime) -> np.datetime64:
+    """A time as columns of times hold it: UTC, microseconds; naive is UTC."""
+    zoned = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    return np.datetime64(zoned.replace(tzinfo=None), "us")
 
 
 def _implausible(study: Study, columns: dict[str, NDArray[Any]]) -> dict[str, int]:

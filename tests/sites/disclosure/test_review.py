@@ -38,6 +38,8 @@ class Asked:
     model: str = "logistic"
     strategy: str = "exact"
     as_of: str = "2026-01-01"
+    since: str = ""
+    until: str = ""
 
 
 def make_cohort(study: Study, train: int = 300, test: int = 200, share: float = 0.3) -> Cohort:

@@ -70,11 +70,16 @@ def declared_shape(case: Case) -> str:
 
 
 def readable_time(case: Case) -> str:
-    """The time as of which rows are mature is one."""
-    try:
-        datetime.fromisoformat(case.question.as_of)
-    except ValueError:
-        return "the time that the question is about cannot be read"
+    """The time as of which rows are mature is one, and so are the ends of a window of time."""
+    question = case.question
+    window = [time for time in (question.since, question.until) if time]
+    for time in (question.as_of, *window):
+        try:
+            datetime.fromisoformat(time)
+        except ValueError:
+            return "the time that the question is about cannot be read"
+    if window and question.study.time is None:
+        return "a window of time is asked for, and the study's rows have no time"
     return ""
 
 
