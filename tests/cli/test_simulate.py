@@ -61,6 +61,15 @@ def test_the_same_seed_and_start_give_the_same_bytes(tmp_path):
     assert first != other
 
 
+def test_the_scenario_and_the_day_of_its_change_are_options(tmp_path):
+    more = ["--start", "2024-01-01", "--scenario", "missing-feed", "--change", "2024-01-11"]
+    document = json.loads(run(tmp_path / "cohort", *more, "--json").stdout)
+    assert (document["scenario"], document["change"]) == ("missing-feed", "2024-01-11")
+    table = csv.read_csv(document["sites"]["site-1"]["file"]).to_pylist()
+    assert {row["pm25"] is None for row in table if row["date"] >= date(2024, 1, 11)} == {True}
+    assert {row["pm25"] is None for row in table if row["date"] < date(2024, 1, 11)} == {False}
+
+
 def test_truth_and_format_are_options(tmp_path):
     run(tmp_path / "cohort", "--truth", "--format", "parquet")
     from pyarrow import parquet
@@ -69,7 +78,15 @@ def test_truth_and_format_are_options(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--scenario", "heat-dome"], ["--sites", "0"], ["--days", "0"], ["--seed", "-1"]]
+    "wrong",
+    [
+        ["--scenario", "heat-dome"],
+        ["--change", "1999-01-01"],
+        ["--size", "-1"],
+        ["--sites", "0"],
+        ["--days", "0"],
+        ["--seed", "-1"],
+    ],
 )
 def test_wrong_arguments_end_with_a_message_and_write_nothing(tmp_path, capsys, wrong):
     with pytest.raises(SystemExit) as ended:

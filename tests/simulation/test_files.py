@@ -136,3 +136,26 @@ def test_a_site_without_rows_or_events_is_written(tmp_path):
     for name, file in files.items():
         assert csv.read_csv(file).num_rows == document["sites"][name]["rows"]
         assert document["sites"][name]["auroc_of_true_risk"] is None
+
+
+def test_a_scenario_is_told_with_the_day_of_its_change(tmp_path):
+    write_cohort(tmp_path, *SIZE, scenario="concept-change", change=date(2024, 4, 10), size=3.0)
+    document = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
+    assert (document["change"], document["size"]) == ("2024-04-10", 3.0)
+    assert document["scenario"]["kind"] == "concept"
+    assert "Aguilera" in document["scenario"]["source"]
+
+
+def test_outcomes_that_are_not_known_are_empty_cells(tmp_path):
+    file = write_cohort(tmp_path, *SIZE, scenario="label-delay")["site-1"]
+    (cohort, _) = simulate(*SIZE, scenario="label-delay")
+    labels = csv.read_csv(file)["cardiorespiratory_event"]
+    unknown = cohort.known_on > np.datetime64("2024-04-29") + 8
+    assert labels.null_count == unknown.sum() > 0
+
+
+def test_where_somebody_acts_on_the_score_the_study_says_so(tmp_path):
+    files = write_cohort(tmp_path, *SIZE, scenario="label-contamination")
+    study = find_study(str(tmp_path / "study.toml"))
+    assert study.treated == "acted_on_score"
+    assert set(csv.read_csv(files["site-1"]).column_names) == set(study.columns)

@@ -11,4 +11,4 @@ def test_every_seed_site_and_purpose_has_a_stream_of_its_own():
 
 
 def test_the_numbers_of_the_purposes_are_part_of_the_seed():
-    assert [int(purpose) for purpose in Purpose] == [0, 1, 2, 3, 4, 5]
+    assert [int(purpose) for purpose in Purpose] == list(range(11))

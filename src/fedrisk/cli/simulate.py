@@ -26,6 +26,13 @@ def today() -> date:
 @click.option("--people", default=PEOPLE, show_default=True, help="People of each site.")
 @click.option("--days", default=DAYS, show_default=True, help="Days of the cohort.")
 @click.option("--scenario", default="none", show_default=True, help="How the world changes.")
+@click.option(
+    "--change",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=None,
+    help="Day on which it changes.  [default: after two thirds of the days]",
+)
+@click.option("--size", default=1.0, show_default=True, help="Factor on the size of the change.")
 @click.option("--seed", default=SEED, show_default=True, help="Same seed, same files.")
 @click.option(
     "--start",
@@ -51,6 +58,8 @@ def simulate(
     people: int,
     days: int,
     scenario: str,
+    change: datetime | None,
+    size: float,
     seed: int,
     start: datetime | None,
     truth: bool,
@@ -76,6 +85,8 @@ def simulate(
         seed,
         first,
         scenario=scenario,
+        change=change.date() if change is not None else None,
+        size=size,
         truth=truth,
         file_format=file_format,
         force=force,
@@ -97,6 +108,7 @@ def _document(folder: Path, files: dict[str, Path]) -> dict[str, Any]:
         "truth": str(folder / "truth.json"),
         "start": truth["start"],
         "scenario": truth["scenario"]["name"],
+        "change": truth["change"],
         "sites": {
             name: {"file": str(file)} | {k: truth["sites"][name][k] for k in ("rows", "events")}
             for name, file in files.items()

@@ -14,19 +14,20 @@ import numpy as np
 
 from fedrisk.errors import UsageError
 from fedrisk.models.metrics import delong
-from fedrisk.simulation.cohort import STUDY, Cohort, simulate
+from fedrisk.simulation.cohort import UNKNOWN, Cohort, Score, simulate
 from fedrisk.simulation.effects import AMPLIFICATION, EFFECTS, INTERCEPT, Effect
-from fedrisk.simulation.scenarios import find_scenario
-from fedrisk.study.catalogue import builtin_text
+from fedrisk.simulation.scenarios import day_of_change, find_scenario
+from fedrisk.simulation.study_file import STUDY, study_text
 
 Format = Literal["csv", "parquet"]
 #: Column of the true risk, where it is asked for; the study does not name it.
 TRUE_RISK = "true_risk"
+LABEL = "cardiorespiratory_event"
 STUDY_FILE, TRUTH_FILE = "study.toml", "truth.json"
 
 
 def _table(cohort: Cohort, truth: bool) -> Any:
-    """The rows as an Arrow table; NaN and empty strings become missing values."""
+    """The rows as an Arrow table; NaN, empty strings and unknown labels are missing values."""
     import pyarrow as pa
 
     arrays = {}
@@ -34,6 +35,8 @@ def _table(cohort: Cohort, truth: bool) -> Any:
         missing = column == "" if column.dtype.kind == "U" else None
         if column.dtype.kind == "f":
             missing = np.isnan(column)
+        if name == LABEL:
+            missing = column == UNKNOWN
         arrays[name] = pa.array(column, mask=missing)
     if truth:
         arrays[TRUE_RISK] = pa.array(cohort.true_risk)
@@ -73,6 +76,7 @@ def _site_document(cohort: Cohort, file: Path) -> dict[str, Any]:
         "rows": cohort.rows,
         "people": len(np.unique(cohort.columns["person"])),
         "events": int(events.sum()),
+        "unknown": int((cohort.columns[LABEL] == UNKNOWN).sum()),
         "mean_true_risk": float(cohort.true_risk.mean()) if cohort.rows else None,
         "auroc_of_true_risk": delong(cohort.true_risk, events)[0] if both else None,
         "city": asdict(cohort.city),
@@ -110,6 +114,9 @@ def write_cohort(
     start: date,
     *,
     scenario: str = "none",
+    change: date | None = None,
+    size: float = 1.0,
+    score: Score | None = None,
     amplification: float = AMPLIFICATION,
     truth: bool = False,
     file_format: Format = "csv",
@@ -121,7 +128,7 @@ def write_cohort(
     ----------
     folder : Path
         Where to; made if absent.
-    sites, people, days, seed, start, scenario, amplification
+    sites, people, days, seed, start, scenario, change, size, score, amplification
         As for `fedrisk.simulation.simulate`; ``people`` is the number of each site.
     truth : bool
         Also write the true risk of each row, as the column ``true_risk``.
@@ -138,10 +145,19 @@ def write_cohort(
     Raises
     ------
     UsageError
-        On numbers out of range, an unknown scenario, or a folder that is not empty.
+        As `fedrisk.simulation.simulate`, or on a folder that is not empty.
     """
     cohorts = simulate(
-        sites, people, days, seed, start, scenario=scenario, amplification=amplification
+        sites,
+        people,
+        days,
+        seed,
+        start,
+        scenario=scenario,
+        change=change,
+        size=size,
+        score=score,
+        amplification=amplification,
     )
     _prepare(folder, force)
     files, documents = {}, {}
@@ -150,14 +166,16 @@ def write_cohort(
         _write_table(_table(cohort, truth), file)
         files[cohort.site] = file
         documents[cohort.site] = _site_document(cohort, file)
-    (folder / STUDY_FILE).write_text(builtin_text(STUDY), encoding="utf-8")
+    (folder / STUDY_FILE).write_text(study_text(scenario), encoding="utf-8")
     document = {
         "study": STUDY,
         "seed": seed,
         "start": start.isoformat(),
         "days": days,
         "people_per_site": people,
-        "scenario": asdict(find_scenario(scenario)),
+        "scenario": find_scenario(scenario).document(),
+        "change": day_of_change(start, days, change).isoformat(),
+        "size": size,
         "intercept": INTERCEPT,
         "amplification": amplification,
         "effects": [_effect_document(effect, amplification) for effect in EFFECTS],

@@ -40,7 +40,16 @@ class People:
     o3: FloatArray
 
 
-def simulate_people(site: int, people: int, random: np.random.Generator) -> People:
+def simulate_people(
+    site: int,
+    people: int,
+    random: np.random.Generator,
+    *,
+    first: int = 1,
+    age_mean: float = AGE_MEAN,
+    age_spread: float = AGE_SPREAD,
+    male: float = 0.5,
+) -> People:
     """Draw the people of one site.
 
     Parameters
@@ -51,13 +60,19 @@ def simulate_people(site: int, people: int, random: np.random.Generator) -> Peop
         How many.
     random : numpy.random.Generator
         Stream of the site's people.
+    first : int
+        Number of the first person, which is part of the names.
+    age_mean, age_spread : float
+        Years; the site's own mean lies about the first.
+    male : float
+        Share of men, about which the site's own lies.
     """
-    mean_age = AGE_MEAN + SITE_AGE_SPREAD * random.standard_normal()
-    share_male = np.clip(0.5 + SITE_MALE_SPREAD * random.standard_normal(), 0.3, 0.7)
-    age = np.clip(random.normal(mean_age, AGE_SPREAD, people), *AGE_RANGE)
+    mean_age = age_mean + SITE_AGE_SPREAD * random.standard_normal()
+    share_male = np.clip(male + SITE_MALE_SPREAD * random.standard_normal(), male - 0.2, male + 0.2)
+    age = np.clip(random.normal(mean_age, age_spread, people), *AGE_RANGE)
     near = np.clip(random.standard_normal((3, people)), -NEAR_LIMIT, NEAR_LIMIT)
     return People(
-        name=np.array([f"s{site + 1}-{number:06d}" for number in range(1, people + 1)]),
+        name=np.array([f"s{site + 1}-{number:06d}" for number in range(first, first + people)]),
         age=np.floor(age),
         male=random.random(people) < share_male,
         age_known=random.random(people) >= AGE_UNKNOWN,

@@ -16,6 +16,11 @@ class Purpose(IntEnum):
     WEARABLE = 3
     WEAR = 4
     OUTCOME = 5
+    NEW_PEOPLE = 6
+    NEW_WEARABLE = 7
+    NEW_WEAR = 8
+    LEAVING = 9
+    CARE = 10
 
 
 def stream(seed: int, site: int, purpose: Purpose) -> np.random.Generator:

@@ -101,7 +101,9 @@ def _irregular_nights(shape: tuple[int, int], random: np.random.Generator) -> Fl
     return factor
 
 
-def simulate_wearable(days: int, people: int, random: np.random.Generator) -> Wearable:
+def simulate_wearable(
+    days: int, people: int, random: np.random.Generator, mean: FloatArray = MEAN
+) -> Wearable:
     """Days of a wearable, as if it were worn on every one of them.
 
     Parameters
@@ -110,9 +112,11 @@ def simulate_wearable(days: int, people: int, random: np.random.Generator) -> We
         Shape of what is drawn.
     random : numpy.random.Generator
         Stream of the site's wearables.
+    mean : (5,) array
+        Means over people, in the order of `VARIABLES`; steps on their root.
     """
     factor = np.linalg.cholesky(BETWEEN_CORRELATION)
-    own = MEAN + BETWEEN * (random.standard_normal((people, len(VARIABLES))) @ factor.T)
+    own = mean + BETWEEN * (random.standard_normal((people, len(VARIABLES))) @ factor.T)
     values = _deviations(days, people, random)
     values[:, :, 2] *= _irregular_nights((days, people), random)
     values *= WITHIN
