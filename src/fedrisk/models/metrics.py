@@ -155,13 +155,26 @@ def calibration(
     rows, events = bin_rows[used], bin_events[used]
     if not 0 < events.sum() < rows.sum():
         return None, None
+    line = calibration_line(bin_logits, bin_rows, bin_events)
+    slope = None if line is None else line[1]
+    return slope, _in_the_large(bin_logits[used] / rows, rows, events)
+
+
+def calibration_line(
+    bin_logits: FloatArray, bin_rows: FloatArray, bin_events: FloatArray
+) -> tuple[float, float] | None:
+    """Intercept and slope of the outcome's logistic regression on the score (Cox 1958).
+
+    Each bin's rows stand at the bin's mean score. None where the rows do not determine it.
+    """
+    used = bin_rows > 0
+    rows, events = bin_rows[used], bin_events[used]
+    if not 0 < events.sum() < rows.sum() or len(rows) < 2:
+        return None
     score = bin_logits[used] / rows
-    if len(score) < 2:
-        return None, _in_the_large(score, rows, events)
     matrix = np.column_stack([np.ones_like(score), score])
     both = _grouped_fit(matrix, rows, events, offset=np.zeros_like(score))
-    slope = None if both is None else float(both[1])
-    return slope, _in_the_large(score, rows, events)
+    return None if both is None else (float(both[0]), float(both[1]))
 
 
 def _in_the_large(score: FloatArray, rows: FloatArray, events: FloatArray) -> float | None:

@@ -1,0 +1,180 @@
+"""Two messages of several sites say what one look at all rows says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compared_rows import STUDY, site_rows, together
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from fedrisk.errors import FederationError
+from fedrisk.models.comparison import (
+    Comparison,
+    PooledScores,
+    compare_rows,
+    comparison_counts,
+    placement_sums,
+    pool_comparison,
+)
+from fedrisk.models.logistic import expit
+from fedrisk.study.records import FloatArray
+
+MODELS = ("champion", "challenger", "other")
+
+
+@pytest.fixture(scope="module")
+def sites():
+    rng = np.random.default_rng(7)
+    return {
+        name: site_rows(rng, rows, noise=(0.9, 0.5, 0.7), people=rows // 4)
+        for name, rows in (("north", 1500), ("south", 700), ("west", 400))
+    }
+
+
+@pytest.fixture(scope="module")
+def comparison(sites):
+    return compare_rows(STUDY, MODELS, sites)
+
+
+def delong_covariance(logits: FloatArray, events: np.ndarray) -> tuple[FloatArray, FloatArray]:
+    """AUROCs and their covariance as DeLong et al. wrote them, every pair compared."""
+    over_controls, over_cases = [], []
+    for logit in logits:
+        cases, controls = logit[events], logit[~events]
+        wins = (cases[:, None] > controls) + 0.5 * (cases[:, None] == controls)
+        over_controls.append(wins.mean(axis=1))
+        over_cases.append(wins.mean(axis=0))
+    first, second = np.array(over_controls), np.array(over_cases)
+    covariance = np.cov(first) / first.shape[1] + np.cov(second) / second.shape[1]
+    return first.mean(axis=1), covariance
+
+
+def test_independent_rows_give_delongs_paired_covariance():
+    rng = np.random.default_rng(3)
+    parts = {name: site_rows(rng, 900, noise=(0.8, 0.4)) for name in ("a", "b")}
+    whole = together(*parts.values())
+    aurocs, covariance = delong_covariance(whole.logits, whole.events)
+    told = compare_rows(STUDY, MODELS[:2], parts)
+    difference = told.differences["challenger"].auroc
+    assert told.models["champion"].auroc.value == pytest.approx(aurocs[0], abs=1e-4)
+    assert told.models["champion"].auroc.se == pytest.approx(covariance[0, 0] ** 0.5, rel=0.005)
+    assert difference.value == pytest.approx(aurocs[1] - aurocs[0], abs=1e-4)
+    expected = (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]) ** 0.5
+    assert difference.se == pytest.approx(expected, rel=0.005)
+
+
+def test_figures_are_those_of_the_pooled_rows(sites, comparison):
+    whole = together(*sites.values())
+    for name, logit in zip(MODELS, whole.logits, strict=True):
+        told, risk = comparison.models[name], expit(logit)
+        assert told.auroc.value == pytest.approx(roc_auc_score(whole.events, logit), abs=1e-4)
+        assert told.brier.value == pytest.approx(brier_score_loss(whole.events, risk), rel=1e-12)
+        assert told.log_loss.value == pytest.approx(log_loss(whole.events, risk), rel=1e-12)
+        ratio = whole.events.sum() / risk.sum()
+        assert told.observed_expected.value == pytest.approx(ratio, rel=1e-12)
+        line = LogisticRegression(C=np.inf, tol=1e-10).fit(logit[:, None], whole.events)
+        assert told.calibration_slope.value == pytest.approx(line.coef_[0, 0], abs=1e-3)
+        assert told.calibration_intercept.value == pytest.approx(line.intercept_[0], abs=1e-3)
+
+
+def test_sites_together_equal_their_rows_at_one_site(sites, comparison):
+    at_one = compare_rows(STUDY, MODELS, {"all": together(*sites.values())})
+    assert (at_one.rows, at_one.events, at_one.people) == (
+        comparison.rows,
+        comparison.events,
+        comparison.people,
+    )
+    for name in MODELS:
+        for figure in ("auroc", "brier", "log_loss", "observed_expected", "calibration_slope"):
+            one, other = (getattr(each.models[name], figure) for each in (at_one, comparison))
+            assert one.value == pytest.approx(other.value, rel=1e-9)
+            assert one.se == pytest.approx(other.se, rel=1e-9)
+    assert at_one.net_benefit["other"]["high"].value == pytest.approx(
+        comparison.net_benefit["other"]["high"].value
+    )
+    assert at_one.churn == comparison.churn
+
+
+def test_errors_by_person_are_those_of_a_bootstrap_of_people(sites, comparison):
+    whole = together(*sites.values())
+    rng = np.random.default_rng(11)
+    _, person = np.unique(whole.people, return_inverse=True)
+    order = np.argsort(person, kind="stable")
+    starts = np.searchsorted(person[order], np.arange(person.max() + 2))
+    draws = []
+    for _ in range(400):
+        drawn = rng.integers(0, person.max() + 1, person.max() + 1)
+        rows = np.concatenate([order[starts[p] : starts[p + 1]] for p in drawn])
+        y, champion, challenger = whole.events[rows], whole.logits[0, rows], whole.logits[1, rows]
+        losses = [np.logaddexp(0, logit) - y * logit for logit in (champion, challenger)]
+        draws.append(
+            [
+                roc_auc_score(y, challenger) - roc_auc_score(y, champion),
+                np.mean(losses[1]) - np.mean(losses[0]),
+                np.log(y.sum() / expit(challenger).sum()),
+            ]
+        )
+    spread = np.std(draws, axis=0)
+    told = comparison.differences["challenger"]
+    assert told.auroc.se == pytest.approx(spread[0], rel=0.15)
+    assert told.log_loss.se == pytest.approx(spread[1], rel=0.15)
+    assert comparison.models["challenger"].observed_expected.se == pytest.approx(
+        spread[2], rel=0.15
+    )
+
+
+def test_groups_are_told_by_season_subgroup_and_site(sites, comparison):
+    whole = together(*sites.values())
+    women = whole.groups[5]
+    told = comparison.groups["sex:f"]["other"]
+    assert told.rows == women.sum()
+    expected = whole.events[women].sum() / expit(whole.logits[2, women]).sum()
+    assert told.observed_expected.value == pytest.approx(expected)
+    south = sites["south"]
+    own = comparison.groups["site:south"]["challenger"]
+    assert own.auroc.value == pytest.approx(roc_auc_score(south.events, south.logits[1]))
+    assert own.difference.auroc.value == pytest.approx(
+        own.auroc.value - roc_auc_score(south.events, south.logits[0])
+    )
+    assert set(comparison.groups) == {
+        *(f"season:{season}" for season in ("DJF", "MAM", "JJA", "SON")),
+        *("sex:f", "sex:m"),
+        *(f"site:{name}" for name in sites),
+    }
+
+
+def test_the_document_brings_the_comparison_back(comparison):
+    assert Comparison.from_document(comparison.document()) == comparison
+
+
+def test_a_document_of_something_else_is_refused():
+    with pytest.raises(FederationError, match="not a comparison"):
+        Comparison.from_document({"study": "x"})
+
+
+def test_messages_of_different_sites_are_refused(sites):
+    counts = {name: comparison_counts(rows) for name, rows in sites.items()}
+    pooled = PooledScores.of(counts["north"])
+    placements = {"north": placement_sums(sites["north"], pooled)}
+    with pytest.raises(FederationError, match=r"\['north', 'south', 'west'\]"):
+        pool_comparison(STUDY, MODELS, counts, placements)
+    with pytest.raises(FederationError, match="no site"):
+        pool_comparison(STUDY, MODELS, {}, {})
+
+
+def test_without_events_figures_are_unknown_and_nothing_fails():
+    rng = np.random.default_rng(5)
+    rows = site_rows(rng, 50, events=np.zeros(50, bool))
+    told = compare_rows(STUDY, MODELS[:2], {"a": rows}).models["champion"]
+    assert told.auroc is None
+    assert told.observed_expected is None
+    assert told.calibration_slope is None
+    assert told.brier is not None
+
+
+def test_one_model_is_evaluated_alone(sites):
+    one = {name: rows.scored(rows.logits[:1]) for name, rows in sites.items()}
+    told = compare_rows(STUDY, ("champion",), one)
+    assert told.challengers == ()
+    assert told.models["champion"].auroc is not None
