@@ -1,0 +1,114 @@
+"""The three questions in this process: what they bring, and that nothing is asked twice."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedrisk.cli.federating import Federating
+from fedrisk.errors import DataError, UsageError
+from fedrisk.home import Home
+from fedrisk.registry.store import open_store
+from fedrisk.registry.versions import list_versions
+from fedrisk.settings import Settings
+from fedrisk.study import parse_study
+from fedrisk.study.training import TrainingRequest
+
+STUDY = parse_study(
+    {
+        "name": "small",
+        "label": "ill",
+        "positive": [1],
+        "id": "who",
+        "time": "day",
+        "horizon": "7d",
+        "treated": "acted",
+        "subgroups": ["sex"],
+        "features": [
+            {"name": "heat", "kind": "number", "minimum": -50, "maximum": 60},
+            {"name": "sex", "kind": "category", "levels": ["f", "m"]},
+        ],
+    }
+)
+FIRST = datetime(2025, 1, 1, tzinfo=UTC)
+AS_OF = "2025-12-01T00:00:00Z"
+
+
+def write_rows(path: Path, seed: int, rows: int = 600, people: int = 150) -> Path:
+    random = np.random.default_rng(seed)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["who", "day", "heat", "sex", "acted", "ill"])
+        for row in range(rows):
+            heat, sex = random.normal(20, 8), random.choice(["f", "m"])
+            risk = 1 / (1 + np.exp(1 - (heat - 20) / 6))
+            day = (FIRST + timedelta(days=int(row * 300 / rows))).date().isoformat()
+            acted = "yes" if random.random() < 0.1 else "no"
+            who = f"{seed}-{random.integers(people)}"
+            writer.writerow([who, day, f"{heat:.2f}", sex, acted, int(random.random() < risk)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("rows")
+    return {n: write_rows(folder / f"{n}.csv", seed) for seed, n in enumerate(("north", "south"))}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(home=tmp_path_factory.mktemp("home") / "home")
+
+
+@pytest.fixture(scope="module")
+def sites(settings: Settings, files: dict[str, Path]) -> Federating:
+    return Federating.local(settings, files, engine="in_memory")
+
+
+def training(**changes: Any) -> TrainingRequest:
+    fields = {"run_id": "fit", "study": STUDY, "sites": ("north", "south"), "as_of": AS_OF}
+    return TrainingRequest(**fields | {"until": "2025-06-01"} | changes)
+
+
+def test_a_fit_is_registered_without_an_alias_and_not_done_again(
+    sites: Federating, settings: Settings
+) -> None:
+    trained = sites.train(training())
+    assert sum(count["train"] for count in trained.result.rows.values()) > 400
+    assert trained.result.model["about"]["until"] == "2025-06-01T00:00:00+00:00"
+    again = sites.train(training())
+    assert (again.version, again.result) == (trained.version, trained.result)
+    versions = list_versions(open_store(Home(settings.home), settings), STUDY.name)
+    assert [(v.version, tuple(v.aliases)) for v in versions] == [(trained.version, ())]
+
+
+def test_a_run_s_name_stands_for_one_question(sites: Federating) -> None:
+    sites.train(training())
+    with pytest.raises(UsageError, match="asked for something else"):
+        sites.train(training(until="2025-07-01"))
+
+
+def test_sites_that_are_not_there_are_named(sites: Federating) -> None:
+    with pytest.raises(UsageError, match="no site is named east"):
+        sites.train(training(run_id="east", sites=("north", "east")))
+
+
+def test_rows_that_break_the_study_end_a_fit_before_it_begins(
+    settings: Settings, files: dict[str, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.csv"
+    broken.write_text(files["north"].read_text().replace(",f,", ",x,", 1))
+    sites = Federating.local(settings, files | {"north": broken}, engine="in_memory")
+    with pytest.raises(DataError, match="north"):
+        sites.train(training(run_id="broken"))
+    assert not Home(settings.home).run("broken").exists()
+
+
+def test_no_site_is_no_federation(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="no site is named"):
+        Federating.local(settings, {}, engine="in_memory")

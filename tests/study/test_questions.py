@@ -9,7 +9,7 @@ from fedrisk.study.questions import (
     ComparisonResult,
     ProfileRequest,
     ProfileResult,
-    read_request,
+    parse_request,
 )
 from fedrisk.study.training import TrainingRequest
 
@@ -44,20 +44,20 @@ def comparison(**changes):
     ],
 )
 def test_a_request_of_any_kind_is_read_back_as_what_it_is(asked):
-    again = read_request(asked.model_dump_json())
+    again = parse_request(asked.model_dump_json())
     assert type(again) is type(asked)
     assert again == asked
 
 
 def test_a_request_that_names_no_task_is_a_training_run():
     text = TrainingRequest(run_id="r1", study=STUDY, as_of=AS_OF).model_dump_json(exclude={"task"})
-    assert isinstance(read_request(text), TrainingRequest)
+    assert isinstance(parse_request(text), TrainingRequest)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"task": "sabotage"}', "not json"])
 def test_what_is_no_request_is_refused(text):
     with pytest.raises(ValidationError):
-        read_request(text)
+        parse_request(text)
 
 
 def test_times_are_kept_in_one_form():

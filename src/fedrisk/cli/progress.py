@@ -8,7 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-from fedrisk.study.training import RoundRecord, TrainingRequest
+from fedrisk.study.request import SiteRequest
+from fedrisk.study.training import RoundRecord
 
 #: What a person reads for each kind of round.
 KINDS = {
@@ -16,6 +17,9 @@ KINDS = {
     "newton": "loss, gradient and Hessian",
     "descent": "local steps",
     "evaluation": "evaluation on test rows",
+    "profile": "bin counts by windows",
+    "placement": "the models' scores by outcome",
+    "comparison": "the models on the same rows",
 }
 
 
@@ -24,10 +28,10 @@ class Display:
 
     Parameters
     ----------
-    request : TrainingRequest
+    request : SiteRequest
     """
 
-    def __init__(self, request: TrainingRequest) -> None:
+    def __init__(self, request: SiteRequest) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._status: Status | None = None
         self._request = request
@@ -37,7 +41,7 @@ class Display:
         names = ", ".join(sites[:6]) + (", ..." if len(sites) > 6 else "")
         self._print(
             f"run {request.run_id}: study {request.study.name}, {len(sites)} sites ({names}), "
-            f"{request.model} by {request.strategy}"
+            f"{request.described}"
         )
         if self._console.is_terminal:
             self._status = self._console.status("starting")

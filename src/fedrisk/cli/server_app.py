@@ -1,4 +1,4 @@
-"""Flower's entry point at the coordinator: run the request, hand the result to the registry."""
+"""Flower's entry point at the coordinator: run the request, hand a model to the registry."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedrisk.errors import FederationError, FedriskError, SupersededError
+from fedrisk.federation.asking import ask
 from fedrisk.federation.broadcast import Broadcast, Watcher, ignore
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.compatibility import version_warnings
 from fedrisk.federation.progress import Progress
 from fedrisk.federation.receipts import Countersigner
-from fedrisk.federation.training import train
 from fedrisk.home import Home
 from fedrisk.settings import Settings, read_settings
-from fedrisk.study.training import RoundRecord, TrainingRequest, TrainingResult
+from fedrisk.study.questions import Request, Result, parse_request
+from fedrisk.study.training import RoundRecord, TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +31,12 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the request that came as run configuration."""
-    request = TrainingRequest.model_validate_json(str(context.run_config["request"]))
+    request = parse_request(str(context.run_config["request"]))
     execute(grid, request, read_settings())
 
 
-def execute(
-    grid: Grid, request: TrainingRequest, settings: Settings, watch: Watcher = ignore
-) -> None:
-    """Train over the grid, record the result, and leave an outcome.
+def execute(grid: Grid, request: Request, settings: Settings, watch: Watcher = ignore) -> None:
+    """Ask the sites over the grid, keep the result, record a model, and leave an outcome.
 
     A run that another process began goes on after its last finished round. A process whose run was
     stopped, or taken up by another one, ends without a word. At a federation's coordinator a
@@ -47,7 +46,7 @@ def execute(
     ----------
     grid : Grid
         Flower's transport, on any engine.
-    request : TrainingRequest
+    request : TrainingRequest, ProfileRequest or ComparisonRequest
     settings : Settings
         Names the home, the registry, and the federation's folder where there is one.
     watch : callable
@@ -69,7 +68,7 @@ def execute(
 @dataclass
 class _Work:
     grid: Grid
-    request: TrainingRequest
+    request: Request
     settings: Settings
     home: Home
     progress: Progress
@@ -77,14 +76,13 @@ class _Work:
     watch: Watcher
 
     @cached_property
-    def broadcast(self) -> Broadcast:
+    def broadcast(self) -> Broadcast[Request]:
         """The way to the sites."""
         return Broadcast(self.grid, self.request, self.settings.poll_seconds, self._tell)
 
     def run(self) -> None:
         try:
-            version = self._train_and_record()
-            self.progress.succeed(self.checkpoints.token, version=version)
+            self.progress.succeed(self.checkpoints.token, **self._ask_and_record())
         except SupersededError as error:
             logger.warning("%s", error.message)
         except FedriskError as error:
@@ -93,15 +91,18 @@ class _Work:
             self._died(error)
             raise
 
-    def _train_and_record(self) -> str:
-        result = self._train()
+    def _ask_and_record(self) -> dict[str, str]:
+        """What the outcome tells beside that all went well."""
+        result = self._ask()
         self.progress.bring(result)
+        if not isinstance(result, TrainingResult):
+            return {}
         from fedrisk.registry.record import record_training
 
         with self.checkpoints.fenced():  # the registry knows no tokens
-            return record_training(result, self.home, self.settings)
+            return {"version": record_training(result, self.home, self.settings)}
 
-    def _train(self) -> TrainingResult:
+    def _ask(self) -> Result:
         kept = self.checkpoints.load()
         rounds = [] if kept is None else kept["conversation"]["rounds"]
         self.progress.catch_up(RoundRecord.model_validate(each) for each in rounds)
@@ -110,7 +111,7 @@ class _Work:
             broadcast.countersigner = Countersigner.open(
                 self.settings.federation, lambda: datetime.now(UTC)
             )
-        result = train(broadcast, datetime.now(UTC), self.checkpoints)
+        result = ask(broadcast, datetime.now(UTC), self.checkpoints)
         warnings = (*result.warnings, *version_warnings(broadcast.versions))
         return result.model_copy(update={"warnings": warnings})
 

@@ -125,7 +125,10 @@ def kept_request(home: Home, run_id: str) -> TrainingRequest:
     if run_id not in known:
         shown = ", ".join(sorted(known)[-5:]) or "none"
         raise UsageError(f"no run {run_id!r} in {home.root}", hint=f"the latest runs: {shown}")
-    return read_request(home.run(run_id))
+    request = read_request(home.run(run_id))
+    if not isinstance(request, TrainingRequest):
+        raise UsageError(f"run {run_id!r} is no training run, it asked for {request.described}")
+    return request
 
 
 def check_rows(study: Study, sites: Mapping[str, Path], as_of: datetime) -> None:
@@ -185,6 +188,7 @@ def train_on(
     FedriskError
         Whatever ended the run; nothing is registered then.
     """
+    from fedrisk.cli.engines import run_here
     from fedrisk.federation.progress import Progress
 
     home = Home(settings.home).prepare()
@@ -195,9 +199,7 @@ def train_on(
         if done is not None:
             return done
         try:
-            if engine == "simulation":
-                return _simulate(request, sites, settings, home, display)
-            return _run_locally(request, sites, settings, home, display, policy)
+            return run_here(engine, request, sites, settings, display, policy)
         except KeyboardInterrupt:
             display.say(f"take the run up with --resume {request.run_id}, and the same --site ...")
             raise
@@ -301,38 +303,3 @@ def release_warnings(released: Released, home: Home, *, evaluated: bool) -> tupl
     elif not evaluated and released.alias == "challenger":
         found.append(f"{name} version {version} is no champion by itself; to make it: {command}")
     return tuple(found)
-
-
-def _simulate(
-    request: TrainingRequest,
-    sites: Mapping[str, Path],
-    settings: Settings,
-    home: Home,
-    display: Display,
-) -> dict[str, Any]:
-    from fedrisk.cli.server_app import execute
-    from fedrisk.federation.engines.simulation import run_simulation
-
-    display.say("starting Flower's simulation runtime")
-    return run_simulation(
-        request,
-        sites,
-        home.run(request.run_id),
-        lambda grid, asked: execute(grid, asked, settings, display.watch),
-    )
-
-
-def _run_locally(
-    request: TrainingRequest,
-    sites: Mapping[str, Path],
-    settings: Settings,
-    home: Home,
-    display: Display,
-    policy: Path | None,
-) -> dict[str, Any]:
-    from fedrisk.federation.engines.local import LocalEngine
-    from fedrisk.settings import process_environment
-
-    resident = settings.flower_start == "resident"
-    local = LocalEngine(home, process_environment(), datetime.now(UTC), resident, policy)
-    return local.run(request, sites, display.watch, display.say)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -18,9 +18,12 @@ from fedrisk.federation.packing import unpack
 from fedrisk.federation.plausibility import Known, check_reply
 from fedrisk.federation.query import MESSAGE_TYPES, Query, Reply, read_head, with_receipt
 from fedrisk.federation.receipts import Countersigner
-from fedrisk.study.training import RoundRecord, TrainingRequest
+from fedrisk.study.request import SiteRequest
+from fedrisk.study.training import RoundRecord
 
 Watcher = Callable[[RoundRecord], None]
+#: What a run was asked for.
+Asked = TypeVar("Asked", bound=SiteRequest)
 
 
 def ignore(_record: RoundRecord) -> None:
@@ -28,14 +31,14 @@ def ignore(_record: RoundRecord) -> None:
 
 
 @dataclass
-class Broadcast:
+class Broadcast(Generic[Asked]):
     """The coordinator's side of the conversation with the sites of one run.
 
     Attributes
     ----------
     grid : Grid
         Flower's transport: deployed, simulated or in memory.
-    request : TrainingRequest
+    request : SiteRequest
         Names the sites, the quorum, and the deadline of every message in seconds.
     poll_seconds : float
         How often to look for replies.
@@ -56,7 +59,7 @@ class Broadcast:
     """
 
     grid: Grid
-    request: TrainingRequest
+    request: Asked
     poll_seconds: float = 0.2
     watch: Watcher = ignore
     rounds: list[RoundRecord] = field(default_factory=list)

@@ -19,7 +19,9 @@ from typing import Any
 from fedrisk import errors
 from fedrisk.durable import write_whole
 from fedrisk.errors import FederationError, FedriskError
-from fedrisk.study.training import RoundRecord, TrainingRequest, TrainingResult
+from fedrisk.study.questions import Result
+from fedrisk.study.request import SiteRequest
+from fedrisk.study.training import RoundRecord
 
 Fence = Callable[[], AbstractContextManager[object]]
 
@@ -46,7 +48,7 @@ class Progress:
     fence: Fence = nullcontext
     _offset: int = field(default=0, repr=False)
 
-    def ask(self, request: TrainingRequest) -> None:
+    def ask(self, request: SiteRequest) -> None:
         """Keep what is asked for, before anything starts, so that it can be taken up again."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "request.json").exists():
@@ -152,7 +154,7 @@ class Progress:
         with self.fence():
             write_whole(self.folder / "crash.txt", reason + "\n")
 
-    def bring(self, result: TrainingResult) -> None:
+    def bring(self, result: Result) -> None:
         """Keep the result, for whoever asked for the run."""
         with self.fence():
             write_whole(self.folder / "result.json", result.model_dump_json())

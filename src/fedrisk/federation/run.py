@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, Self
 
 from fedrisk import __version__
 from fedrisk.errors import FederationError, UsageError
-from fedrisk.federation.broadcast import Broadcast
+from fedrisk.federation.broadcast import Asked, Broadcast
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.plausibility import Known
 from fedrisk.federation.query import Query, Reply
@@ -24,10 +24,11 @@ from fedrisk.models.summary import (
     summary_dimensions,
 )
 from fedrisk.study import Study
+from fedrisk.study.training import TrainingRequest
 
 
 @dataclass
-class Run:
+class Run(Generic[Asked]):
     """A run that is kept after every round.
 
     Attributes
@@ -42,14 +43,16 @@ class Run:
         Seconds that earlier processes spent on the run.
     """
 
-    broadcast: Broadcast
+    broadcast: Broadcast[Asked]
     state: RunState
     checkpoints: Checkpoints | None
     started: float
     before: float
 
     @classmethod
-    def begin(cls, broadcast: Broadcast, now: datetime, checkpoints: Checkpoints | None) -> Run:
+    def begin(
+        cls, broadcast: Broadcast[Asked], now: datetime, checkpoints: Checkpoints | None
+    ) -> Self:
         """Begin the run, or take it up after its last finished round.
 
         Raises
@@ -87,6 +90,19 @@ class Run:
                 }
             )
         self.broadcast.announce()
+
+    def _remember(self) -> None:
+        rows = 0.0 if self.state.summary is None else float(self.state.summary.rows)
+        self.broadcast.known = Known(self.state.counts, rows)
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Sites that were dropped so far, and why."""
+        return {s: reason for each in self.broadcast.rounds for s, reason in each.dropped.items()}
+
+
+class TrainingRun(Run[TrainingRequest]):
+    """The phases of a training run."""
 
     def summarise(self, query: Query) -> tuple[FeatureSummary, DesignMatrix]:
         """First message: what the design matrix follows from.
@@ -154,12 +170,8 @@ class Run:
         self.state.strategy = document
         self.keep()
 
-    def _remember(self) -> None:
-        rows = 0.0 if self.state.summary is None else float(self.state.summary.rows)
-        self.broadcast.known = Known(self.state.counts, rows)
 
-
-def _check(kept: dict[str, Any], broadcast: Broadcast) -> None:
+def _check(kept: dict[str, Any], broadcast: Broadcast[Asked]) -> None:
     request = broadcast.request
     if kept["fedrisk"] != __version__:
         raise FederationError(

@@ -41,6 +41,8 @@ class RunState:
         The sites whose rows are in the fit.
     metrics, per_site : dict or None
         The evaluation.
+    answers : dict of kind to JSON values
+        What finished messages of a run that fits nothing have brought.
     """
 
     created: str
@@ -53,6 +55,7 @@ class RunState:
     fitted: tuple[str, ...] = ()
     metrics: Figures | None = None
     per_site: dict[str, Figures] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The state as JSON values."""
@@ -68,6 +71,7 @@ class RunState:
             "fitted": list(self.fitted),
             "metrics": self.metrics,
             "per_site": self.per_site,
+            "answers": self.answers,
         }
 
     @classmethod
@@ -88,6 +92,7 @@ class RunState:
             fitted=tuple(document["fitted"]),
             metrics=document["metrics"],
             per_site=document["per_site"],
+            answers=document.get("answers", {}),
         )
 
 

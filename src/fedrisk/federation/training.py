@@ -14,7 +14,7 @@ from fedrisk.errors import FederationError, UsageError
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.query import Query
-from fedrisk.federation.run import Run
+from fedrisk.federation.run import TrainingRun
 from fedrisk.federation.strategies import STRATEGIES, Fit
 from fedrisk.federation.strategies.options import check_options
 from fedrisk.models.checks import make_checks
@@ -28,7 +28,7 @@ MODELS = ("logistic",)
 
 
 def train(
-    broadcast: Broadcast, now: datetime, checkpoints: Checkpoints | None = None
+    broadcast: Broadcast[TrainingRequest], now: datetime, checkpoints: Checkpoints | None = None
 ) -> TrainingResult:
     """Run the request: summary, fit by the strategy, evaluation at the sites.
 
@@ -53,7 +53,7 @@ def train(
     """
     request = broadcast.request
     check_names(request.model, request.strategy, request.options)
-    run = Run.begin(broadcast, now, checkpoints)
+    run = TrainingRun.begin(broadcast, now, checkpoints)
     query = Query(
         "summary",
         request.study,

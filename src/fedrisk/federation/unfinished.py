@@ -22,7 +22,7 @@ from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.flower import Control, toml_strings
 from fedrisk.federation.progress import Progress
 from fedrisk.home import Home, locked
-from fedrisk.study.training import TrainingRequest
+from fedrisk.study.questions import Request, parse_request
 
 #: Submissions in a row without a finished round, before a run is given up.
 ATTEMPTS = 6
@@ -166,7 +166,7 @@ def _restore(run: Path, before: Submission | None) -> None:
         before.write(run)
 
 
-def read_request(run: Path) -> TrainingRequest:
+def read_request(run: Path) -> Request:
     """What a run was asked for.
 
     Raises
@@ -176,7 +176,7 @@ def read_request(run: Path) -> TrainingRequest:
     """
     try:
         text = (run / "request.json").read_text(encoding="utf-8")
-        return TrainingRequest.model_validate_json(text)
+        return parse_request(text)
     except FileNotFoundError:
         raise FederationError(
             f"no run {run.name} in {run.parent}", hint="--home or --federation names another place"

@@ -159,7 +159,7 @@ Result = TrainingResult | ProfileResult | ComparisonResult
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 
 
-def read_request(text: str) -> Request:
+def parse_request(text: str) -> Request:
     """A request of any kind from its JSON.
 
     Raises

@@ -23,7 +23,8 @@ from fedrisk.federation.unfinished import (
     submit,
 )
 from fedrisk.home import Home
-from fedrisk.study.training import RoundRecord, TrainingRequest
+from fedrisk.study.request import SiteRequest
+from fedrisk.study.training import RoundRecord
 
 LOOK_SECONDS = 0.2
 #: Beyond two deadlines, what a coordinator may need to be started anew and take a run up.
@@ -77,7 +78,7 @@ class DeployedEngine:
 
     def run(
         self,
-        request: TrainingRequest,
+        request: SiteRequest,
         watch: Callable[[RoundRecord], None],
         say: Callable[[str], None],
     ) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class DeployedEngine:
 
         Parameters
         ----------
-        request : TrainingRequest
+        request : SiteRequest
         watch : callable
             Called with each finished round.
         say : callable
@@ -115,7 +116,7 @@ class DeployedEngine:
         say(f"the coordinator runs {request.run_id}")
         return self._follow(progress, request, watch)
 
-    def stop(self, request: TrainingRequest) -> None:
+    def stop(self, request: SiteRequest) -> None:
         """End the run at the coordinator and at the sites.
 
         Raises
@@ -163,7 +164,7 @@ class DeployedEngine:
         return Control(flower_environment(self.environment, flower, None), run / "flwr.log")
 
     def _follow(
-        self, progress: Progress, request: TrainingRequest, watch: Callable[[RoundRecord], None]
+        self, progress: Progress, request: SiteRequest, watch: Callable[[RoundRecord], None]
     ) -> dict[str, Any]:
         limit = 2 * request.deadline + self.patience
         token, end = progress.token(), time.monotonic() + limit
@@ -180,7 +181,7 @@ class DeployedEngine:
                 raise self._silent(request, limit)
             time.sleep(LOOK_SECONDS)
 
-    def _silent(self, request: TrainingRequest, limit: float) -> FederationError:
+    def _silent(self, request: SiteRequest, limit: float) -> FederationError:
         state = "runs" if is_held(self.federation.folder) else "does not run"
         return FederationError(
             f"run {request.run_id} gave no sign for {limit:g} s; its coordinator {state}",

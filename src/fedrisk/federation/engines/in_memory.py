@@ -19,14 +19,17 @@ class InMemoryGrid(Grid):
     Parameters
     ----------
     sites : mapping of name to path
+    policy : Path, optional
+        What every site answers; everything without one.
     """
 
-    def __init__(self, sites: Mapping[str, Path]) -> None:
+    def __init__(self, sites: Mapping[str, Path], policy: Path | None = None) -> None:
+        rules = {} if policy is None else {"policy": str(policy)}
         self._contexts = {
             node: Context(
                 run_id=1,
                 node_id=node,
-                node_config={"site": name, "data": str(path)},
+                node_config={"site": name, "data": str(path), **rules},
                 state=RecordDict(),
                 run_config={},
             )

@@ -27,7 +27,8 @@ from fedrisk.federation.provisioning.certificates import make_authority, make_se
 from fedrisk.federation.provisioning.keys import make_site_key
 from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.home import Home
-from fedrisk.study.training import RoundRecord, TrainingRequest
+from fedrisk.study.request import SiteRequest
+from fedrisk.study.training import RoundRecord
 
 #: Seconds for SuperLink to listen, and for the app to begin.
 START_SECONDS = 90.0
@@ -59,7 +60,7 @@ class LocalEngine:
 
     def run(
         self,
-        request: TrainingRequest,
+        request: SiteRequest,
         sites: Mapping[str, Path],
         watch: Callable[[RoundRecord], None],
         say: Callable[[str], None],
@@ -70,7 +71,7 @@ class LocalEngine:
 
         Parameters
         ----------
-        request : TrainingRequest
+        request : SiteRequest
         sites : mapping of name to path
         watch : callable
             Called with each finished round.
@@ -171,7 +172,7 @@ def _provision(
     return {site: make_site_key(keys, f"node-{n}") for n, site in enumerate(sites, start=1)}
 
 
-def _submit(control: Control, folder: Path, request: TrainingRequest) -> None:
+def _submit(control: Control, folder: Path, request: SiteRequest) -> None:
     config = folder / "request.toml"
     write_private(config, toml_strings(request=request.model_dump_json()).encode())
     control.run(config)

@@ -18,14 +18,14 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedrisk.federation.client_app import make_client_app
 from fedrisk.federation.progress import Progress
-from fedrisk.study.training import TrainingRequest
+from fedrisk.study.questions import Request
 
 #: Runs a request over a Grid and writes its outcome; the composition root gives it.
-Execute = Callable[[Grid, TrainingRequest], None]
+Execute = Callable[[Grid, Request], None]
 
 
 def run_simulation(
-    request: TrainingRequest, sites: Mapping[str, Path], folder: Path, execute: Execute
+    request: Request, sites: Mapping[str, Path], folder: Path, execute: Execute
 ) -> dict[str, Any]:
     """Run a request over simulated sites.
 
@@ -33,7 +33,7 @@ def run_simulation(
 
     Parameters
     ----------
-    request : TrainingRequest
+    request : Request
     sites : mapping of name to path
     folder : Path
         The run's folder, where ``execute`` leaves the outcome.

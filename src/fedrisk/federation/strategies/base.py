@@ -13,6 +13,7 @@ from fedrisk.models.newton import NewtonSums
 from fedrisk.models.summary import FeatureSummary
 from fedrisk.study import Study
 from fedrisk.study.records import FloatArray
+from fedrisk.study.training import TrainingRequest
 
 
 def forget(_state: Mapping[str, Any]) -> None:
@@ -38,7 +39,7 @@ class Start:
         What was last kept, when the run is taken up again.
     """
 
-    broadcast: Broadcast
+    broadcast: Broadcast[TrainingRequest]
     query: Query
     summary: FeatureSummary
     keep: Callable[[dict[str, Any]], None] = forget
