@@ -12,7 +12,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedrisk.errors import FederationError, FedriskError, SupersededError
-from fedrisk.federation.asking import ask
+from fedrisk.federation.questions.asking import ask
 from fedrisk.federation.broadcast import Broadcast, Watcher, ignore
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.compatibility import version_warnings

@@ -7,8 +7,8 @@ from typing import cast
 
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.checkpoint import Checkpoints
-from fedrisk.federation.comparing import compare
-from fedrisk.federation.profiling import profile
+from fedrisk.federation.questions.comparison import compare
+from fedrisk.federation.questions.profile import profile
 from fedrisk.federation.training import train
 from fedrisk.study.questions import ComparisonRequest, ProfileRequest, Request, Result
 from fedrisk.study.training import TrainingRequest
