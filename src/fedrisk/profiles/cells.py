@@ -1,7 +1,7 @@
 """A profile as one row of numbers, so that many of them are a table: small to store, quick to add.
 
 The order is fixed: bins of every number, levels of every category, missing and outside of every
-feature, then scores, labelled and events.
+feature, then scores, labelled and events, then the moments.
 """
 
 from __future__ import annotations
@@ -51,7 +51,15 @@ class Cells:
         """How many numbers each part takes."""
         scores = len(no_scores())
         both = [*self.numbers.values(), *self.categories.values()]
-        return [*both, len(self.features), len(self.features), scores, scores, scores]
+        return [
+            *both,
+            len(self.features),
+            len(self.features),
+            scores,
+            scores,
+            scores,
+            (1 + len(self.numbers)) ** 2,
+        ]
 
     def row(self, profile: Profile) -> FloatArray:
         """The counts of a profile, ``(cells,)``; its number of rows is not among them."""
@@ -64,6 +72,7 @@ class Cells:
                 profile.scores,
                 profile.labelled,
                 profile.events,
+                profile.moments.ravel(),
             ]
         )
 
@@ -75,7 +84,16 @@ class Cells:
         missing, outside = (
             dict(zip(self.features, next(pieces).tolist(), strict=True)) for _ in range(2)
         )
-        scores, labelled, events = pieces
+        scores, labelled, events, products = pieces
         return Profile(
-            self.study, rows, numbers, categories, missing, scores, outside, labelled, events
+            study=self.study,
+            rows=rows,
+            numbers=numbers,
+            categories=categories,
+            missing=missing,
+            scores=scores,
+            outside=outside,
+            labelled=labelled,
+            events=events,
+            moments=products.reshape(1 + len(numbers), 1 + len(numbers)),
         )

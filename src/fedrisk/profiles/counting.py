@@ -9,6 +9,7 @@ import numpy as np
 
 from fedrisk.models.bins import feature_edges
 from fedrisk.models.checks import columns_from_rows
+from fedrisk.profiles.moments import moments
 from fedrisk.profiles.profile import Profile, score_edges
 from fedrisk.study import Study
 from fedrisk.study.records import Columns, FloatArray
@@ -104,7 +105,15 @@ def profile_columns(study: Study, columns: Columns, risks: FloatArray | None = N
         counts = np.bincount(codes + 1, minlength=len(level_feature.levels) + 1)
         categories[level_feature.name] = counts[1:].astype(np.float64)
         missing[level_feature.name] = float(counts[0])
-    return Profile(study.hash, float(rows), numbers, categories, missing, _scores(risks))
+    return Profile(
+        study=study.hash,
+        rows=float(rows),
+        numbers=numbers,
+        categories=categories,
+        missing=missing,
+        scores=_scores(risks),
+        moments=moments(study, columns),
+    )
 
 
 def _scores(risks: FloatArray | None) -> FloatArray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from fedrisk.errors import StudyError
 from fedrisk.models.bins import feature_edges
+from fedrisk.profiles.moments import no_moments
 from fedrisk.study import Study
 from fedrisk.study.records import FloatArray
 
@@ -56,6 +57,9 @@ class Profile:
         Values beyond the hard bounds or unreadable, of every feature; they are in no bin.
     labelled, events : (194,) array
         Scored rows whose label is mature, by score bin, and the events among them.
+    moments : (1 + numbers, 1 + numbers) array
+        Cross products of 1 and the numbers over rows that have them all
+        (`fedrisk.profiles.moments`); zero where nobody took them.
     """
 
     study: str
@@ -67,10 +71,13 @@ class Profile:
     outside: Mapping[str, float] = field(default_factory=dict)
     labelled: FloatArray = field(default_factory=no_scores)
     events: FloatArray = field(default_factory=no_scores)
+    moments: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
         if not self.outside:
             object.__setattr__(self, "outside", dict.fromkeys(self.missing, 0.0))
+        if not self.moments.size:
+            object.__setattr__(self, "moments", no_moments(len(self.numbers)))
 
     @classmethod
     def empty(cls, study: Study) -> Profile:
@@ -121,6 +128,7 @@ class Profile:
             outside={name: n + sign * other.outside[name] for name, n in self.outside.items()},
             labelled=self.labelled + sign * other.labelled,
             events=self.events + sign * other.events,
+            moments=self.moments + sign * other.moments,
         )
 
     def document(self) -> dict[str, Any]:
@@ -130,6 +138,8 @@ class Profile:
             optional["outside"] = dict(self.outside)
         if self.labelled.any():
             optional |= {"labelled": self.labelled.tolist(), "events": self.events.tolist()}
+        if self.moments.any():
+            optional["moments"] = self.moments.tolist()
         return {
             "study": self.study,
             "rows": self.rows,
@@ -164,6 +174,7 @@ class Profile:
                 outside={name: float(n) for name, n in document.get("outside", {}).items()},
                 labelled=_scores(document, "labelled"),
                 events=_scores(document, "events"),
+                moments=_moments(document),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StudyError(f"not a profile: {error!r}") from None
@@ -172,6 +183,12 @@ class Profile:
 def _scores(document: Mapping[str, Any], part: str) -> FloatArray:
     """Counts by score bin that a document may leave out."""
     return np.array(document[part], np.float64) if part in document else no_scores()
+
+
+def _moments(document: Mapping[str, Any]) -> FloatArray:
+    """The moments that a document may leave out."""
+    none = no_moments(len(document["numbers"]))
+    return np.array(document.get("moments", none), np.float64).reshape(none.shape)
 
 
 @dataclass(frozen=True)

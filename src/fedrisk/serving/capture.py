@@ -13,7 +13,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from fedrisk.errors import FedriskError
 from fedrisk.profiles import Profile, Window
 from fedrisk.profiles.counting import RowCounter, profile_columns
+from fedrisk.profiles.moments import few_left_out
 from fedrisk.registry.cache import StoredModel
 from fedrisk.study import Study, parse_study
 from fedrisk.study.records import Columns, FloatArray
@@ -216,6 +217,7 @@ class Capture:
 
     def _close(self, window: OpenWindow, end: datetime) -> None:
         profile = window.profile()
+        profile = replace(profile, moments=few_left_out(profile.moments, self.rules.least))
         identifier = uuid.uuid4().hex
         self.closed.append(
             Window(
