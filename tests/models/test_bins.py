@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedrisk.models.bins import count, feature_centre, feature_edges, logit_edges, quantile
+from fedrisk.models.bins import (
+    MANY,
+    bin_places,
+    count,
+    feature_centre,
+    feature_edges,
+    logit_edges,
+    quantile,
+)
 from fedrisk.study import NumberFeature
 
 UNBOUNDED = NumberFeature(name="x")
@@ -93,3 +101,22 @@ def test_centres_are_known_from_the_study_alone():
 
 def test_score_bins_are_symmetric():
     np.testing.assert_array_equal(logit_edges(), -logit_edges()[::-1])
+
+
+GRIDS = {
+    "bounds": feature_edges(NumberFeature(name="a", minimum=0, maximum=120)),
+    "awkward bounds": feature_edges(NumberFeature(name="a", minimum=-0.3, maximum=0.7)),
+    "tiny bounds": feature_edges(NumberFeature(name="a", minimum=1e9, maximum=1e9 + 1e-3)),
+    "octaves": feature_edges(NumberFeature(name="a")),
+    "scores": np.linspace(-12, 12, 193),
+}
+
+
+@pytest.mark.parametrize("edges", GRIDS.values(), ids=GRIDS)
+def test_places_are_those_of_a_search(edges: np.ndarray) -> None:
+    random = np.random.default_rng(5)
+    span = edges[-1] - edges[0]
+    values = random.uniform(edges[0] - span / 4, edges[-1] + span / 4, MANY + 5000)
+    near = [edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)]
+    values = np.concatenate([values, *near, [np.inf, -np.inf, 1e300, -1e300]])
+    assert np.array_equal(bin_places(values, edges), np.searchsorted(edges, values, side="right"))

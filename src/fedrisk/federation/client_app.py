@@ -25,6 +25,7 @@ from fedrisk.errors import (
     SiteFolderError,
 )
 from fedrisk.federation.answers import answer
+from fedrisk.federation.profiling import cut_as_asked, window_counts
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
 from fedrisk.sites.cohort import Cohort, load_cohort
 from fedrisk.sites.disclosure.case import Case
@@ -32,6 +33,7 @@ from fedrisk.sites.disclosure.review import examine, group_sizes, hide, protect
 from fedrisk.sites.egress.gate import Errand, refuse, release, told
 from fedrisk.sites.folder import Site, open_site
 from fedrisk.sites.policy import OPEN, Policy, load_policy
+from fedrisk.sites.windows import TimedRows, load_rows
 from fedrisk.study import Study, parse_study
 
 logger = logging.getLogger(__name__)
@@ -82,13 +84,33 @@ def open_cohort(query: Query, site: str, path: Path) -> Cohort:
     DataError
         When the file is missing or its rows break the study.
     """
+    times = (query.as_of, query.since, query.until)
+    return _cohort(query.study.canonical, site, path, times, _stamp(path))
+
+
+@lru_cache(maxsize=8)
+def _rows(canonical: str, site: str, path: Path, as_of: str, _stamp: tuple[int, int]) -> TimedRows:
+    return load_rows(parse_study(canonical), site, path, datetime.fromisoformat(as_of))
+
+
+def open_rows(query: Query, site: str, path: Path) -> TimedRows:
+    """All rows of the site, also such as break the study, read again only after a change.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or cannot be read.
+    """
+    return _rows(query.study.canonical, site, path, query.as_of, _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What a changed file differs by."""
     try:
         state = path.stat()
     except OSError as error:
         raise DataError(f"rows cannot be opened: {error.strerror}") from None
-    stamp = (state.st_mtime_ns, state.st_size)
-    times = (query.as_of, query.since, query.until)
-    return _cohort(query.study.canonical, site, path, times, stamp)
+    return state.st_mtime_ns, state.st_size
 
 
 @dataclass(frozen=True)
@@ -204,6 +226,8 @@ def _answered(
 def _answered_from_rows(
     query: Query, site: str, path: Path, guard: Guard, errand: Errand | None, now: datetime
 ) -> RecordDict:
+    if query.kind == "profile":
+        return _answered_windows(query, open_rows(query, site, path), guard, errand)
     cohort, study_hash = open_cohort(query, site, path), query.study.hash
     case = guard.examine_rows(query, cohort, now)
     if case is None or case.cohort is None:
@@ -214,6 +238,18 @@ def _answered_from_rows(
         errand = replace(errand, groups=group_sizes(case))
     released = release(records, query.dimensions, errand)
     return reply_content(site, study_hash, released.arrays, cohort.counts.train, released.head)
+
+
+def _answered_windows(
+    query: Query, rows: TimedRows, guard: Guard, errand: Errand | None
+) -> RecordDict:
+    if guard.policy is not OPEN:
+        raise DisclosureError("windows are not counted here (rule: known kind)")
+    counts = window_counts(rows, cut_as_asked(rows, query), query)
+    released = release([counts], query.dimensions, errand)
+    return reply_content(
+        rows.site, query.study.hash, released.arrays, int(counts.rows.sum()), released.head
+    )
 
 
 def _refused(site: str, error: Exception, guard: Guard | None, errand: Errand | None) -> RecordDict:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fedrisk.errors import EgressError
 from fedrisk.federation.query import Query, Reply
+from fedrisk.models.bins import feature_edges
 from fedrisk.models.descent import LocalUpdate
 from fedrisk.models.metrics import LOG_LOSS_FLOOR, EvaluationSums, SiteEvaluation
 from fedrisk.models.newton import NewtonSums
@@ -25,8 +26,10 @@ from fedrisk.models.summary import (
     SiteCounts,
     bins_by_feature,
     levels_by_feature,
+    split_by_feature,
     study_centres,
 )
+from fedrisk.profiles.window_counts import WindowCounts
 from fedrisk.study.records import FloatArray, Record
 
 #: Room for rounding, relative to the size of what is compared.
@@ -44,6 +47,7 @@ EXPECTED: dict[str, tuple[type[Record], ...]] = {
     "newton": (NewtonSums,),
     "descent": (LocalUpdate,),
     "evaluation": (EvaluationSums, SiteEvaluation),
+    "profile": (WindowCounts,),
 }
 
 
@@ -84,7 +88,7 @@ def check_reply(reply: Reply, query: Query, known: Known) -> None:
     _demand(reply, names == {kind.NAME for kind in kinds}, f"sent {sorted(names)}")
     records = {kind: reply.record(kind, query.dimensions) for kind in kinds}
     counts = known.counts.get(reply.site)
-    if counts is not None:
+    if counts is not None and query.kind != "profile":  # counts all rows, labelled or not
         rows = counts["train"]
         _demand(reply, reply.rows == rows, f"had {rows} training rows before, now {reply.rows}")
     for kind in kinds:
@@ -226,6 +230,41 @@ def _own_figures(reply: Reply, records: Records, _query: Query, _known: Known) -
     _demand(reply, 0 <= error <= 1, "a standard error outside 0 to 1")
 
 
+def _window_counts(reply: Reply, records: Records, query: Query, _known: Known) -> None:
+    counts = _of(records, WindowCounts)
+    for name in ("rows", "people", "days"):
+        _demand(reply, _counted(getattr(counts, name)), f"{name} holds no counts")
+    cells = counts.table[:, : counts.table.shape[1] - counts.moments.shape[1]]
+    _demand(reply, _counted(cells), "a window holds no counts")
+    _demand(reply, np.all(counts.people <= counts.rows), "more people than rows in a window")
+    _demand(reply, np.all(counts.days <= counts.rows), "more days than rows in a window")
+    _demand(reply, np.all(counts.start <= counts.end), "a window ends before it starts")
+    _demand(reply, reply.rows == counts.rows.sum(), "two numbers of rows")
+    _demand(reply, np.all(np.isin(counts.withheld, (0, 1))), "a window is withheld in part")
+    _demand(reply, not np.any(counts.rows[counts.withheld == 1]), "a withheld window has rows")
+    _features(reply, query, counts)
+    scored = counts.scores.sum(axis=1)
+    _demand(reply, np.all(scored <= counts.rows), "more scores than rows in a window")
+    _demand(reply, query.parameters.size > 0 or not scored.any(), "scores without a model")
+    _demand(reply, np.all(counts.labelled.sum(axis=1) <= scored), "more labels than scores")
+    _demand(reply, np.all(counts.events <= counts.labelled), "more events than labels in a bin")
+    complete = counts.moments[:, :1]  # each of the factors is between -1 and 1
+    _demand(reply, np.all(complete[:, 0] <= counts.rows), "more complete rows than rows")
+    _demand(reply, np.all(np.abs(counts.moments) <= complete), "moments are beyond their rows")
+
+
+def _features(reply: Reply, query: Query, counts: WindowCounts) -> None:
+    """Of no feature are there more values, missing and outside ones together, than rows."""
+    study = query.study
+    bins = split_by_feature(counts.bins, [len(feature_edges(f)) + 1 for f in study.numbers])
+    levels = split_by_feature(counts.levels, [len(f.levels) for f in study.categories])
+    names = [*(f.name for f in study.numbers), *(f.name for f in study.categories)]
+    rest = dict(zip(study.feature_names, (counts.missing + counts.outside).T, strict=True))
+    for name, held in zip(names, [*bins, *levels], strict=True):
+        within = held.sum(axis=1) + rest[name] <= counts.rows
+        _demand(reply, np.all(within), f"more values of {name!r} than rows in a window")
+
+
 _RULES: dict[type[Record], Callable[[Reply, Records, Query, Known], None]] = {
     FeatureSummary: _summary,
     SiteCounts: _site_counts,
@@ -233,4 +272,5 @@ _RULES: dict[type[Record], Callable[[Reply, Records, Query, Known], None]] = {
     LocalUpdate: _descent,
     EvaluationSums: _evaluation,
     SiteEvaluation: _own_figures,
+    WindowCounts: _window_counts,
 }

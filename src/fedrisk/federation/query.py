@@ -20,6 +20,7 @@ from fedrisk.federation.packing import pack
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import evaluation_dimensions
 from fedrisk.models.summary import summary_dimensions
+from fedrisk.profiles.window_counts import profile_dimensions
 from fedrisk.study import Study, parse_study
 from fedrisk.study.records import FloatArray, Record
 
@@ -29,6 +30,7 @@ MESSAGE_TYPES = {
     "newton": "train.newton",
     "descent": "train",
     "evaluation": "evaluate",
+    "profile": "query.profile",
 }
 #: The one array of a query: parameters to evaluate at, or to start from.
 PARAMETERS = "parameters"
@@ -65,6 +67,10 @@ class Query:
     since, until : str
         ISO 8601; only rows with time in ``[since, until)`` take part. An empty one leaves that end
         open.
+    windows : tuple of pairs of str
+        ISO 8601 times that a profile counts rows between, disjoint and in order; the end is not
+        part of a window. Without any, all rows are in one, or option ``weeks`` says in how many of
+        the site's latest weeks.
     receipt : str
         The coordinator's countersignature on the head of this site's egress log; may be empty.
     version : str
@@ -82,6 +88,7 @@ class Query:
     strategy: str = "exact"
     since: str = ""
     until: str = ""
+    windows: tuple[tuple[str, str], ...] = ()
     receipt: str = ""
     version: str = __version__
 
@@ -106,7 +113,9 @@ class Query:
         )
 
     def _texts(self) -> dict[str, str]:
-        return {"since": self.since, "until": self.until, "receipt": self.receipt}
+        windows = json.dumps(self.windows) if self.windows else ""
+        window = {"since": self.since, "until": self.until, "windows": windows}
+        return {**window, "receipt": self.receipt}
 
     def content(self) -> RecordDict:
         """The message's content."""
@@ -154,6 +163,7 @@ class Query:
             model=texts["model"],
             strategy=texts["strategy"],
             **window,
+            windows=_windows(str(config.pop("windows", "[]"))),
             receipt=str(config.pop("receipt", "")),
             version=version,
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
@@ -169,7 +179,8 @@ class Query:
         """SHA-256 of everything that the answer depends on, in hexadecimal."""
         about = [self.kind, self.model, self.study.hash, self.as_of, self.parameters.shape]
         document = None if self.design is None else self.design.document()
-        window = [self.since, self.until] if self.since or self.until else []
+        window: list[Any] = [self.since, self.until] if self.since or self.until else []
+        window += [self.windows] if self.windows else []
         text = json.dumps([*about, document, sorted(self.options.items()), *window])
         return hashlib.sha256(text.encode() + self.parameters.tobytes()).hexdigest()
 
@@ -178,7 +189,14 @@ class Query:
         """Length of every axis that an answer to this question may have."""
         candidates, parameters = self.parameters.shape
         lengths = {"candidates": candidates, "parameters": parameters}
-        return summary_dimensions(self.study) | evaluation_dimensions() | lengths
+        windows = len(self.windows) or int(self.options.get("weeks", 1))
+        own = evaluation_dimensions() | profile_dimensions(self.study, windows)
+        return summary_dimensions(self.study) | own | lengths
+
+
+def _windows(text: str) -> tuple[tuple[str, str], ...]:
+    """Read windows of time; whether these are times, a site's rules judge."""
+    return tuple((str(start), str(end)) for start, end in json.loads(text))
 
 
 def _name(config: dict[str, Any], name: str) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedrisk.study import NumberFeature
 from fedrisk.study.records import FloatArray
+
+Places = NDArray[np.intp]
 
 #: Equal bins between declared bounds.
 LINEAR_BINS = 256
@@ -60,13 +63,43 @@ def feature_centre(feature: NumberFeature) -> float:
     return 0.0
 
 
+#: Values from which on a uniform grid is computed in, not searched: three times as fast.
+MANY = 20_000
+#: Values that are placed at a time: what is computed of them stays in the processor's cache.
+BLOCK = 16_384
+
+
+def bin_places(values: FloatArray, edges: FloatArray) -> Places:
+    """The bin of each value, ``(values,)``, as ``np.searchsorted(edges, values, side="right")``.
+
+    Bin 0 is below the first edge, ``len(edges)`` from the last one on. No value is NaN.
+
+    >>> bin_places(np.array([-1.0, 0.0, 0.5, 2.0]), np.array([0.0, 1.0, 2.0])).tolist()
+    [0, 1, 1, 3]
+    """
+    if len(values) < MANY or not np.allclose(np.diff(edges), edges[1] - edges[0]):
+        return np.searchsorted(edges, values, side="right")
+    places = np.empty(len(values), np.intp)
+    bounds = np.concatenate([[-np.inf], edges, [np.nan]])  # nothing is beyond the last bin
+    per_unit = (len(edges) - 1) / (edges[-1] - edges[0])
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
+        # Rounding may be off by one bin, at an edge; the edges themselves decide.
+        guess = np.clip((block - edges[0]) * per_unit, -1.0, len(edges) - 1.0)
+        found = np.floor(guess).astype(np.intp) + 1
+        found -= block < bounds[found]
+        found += block >= bounds[found + 1]
+        places[start : start + BLOCK] = found
+    return places
+
+
 def count(values: FloatArray, edges: FloatArray) -> FloatArray:
     """Count values per bin, ``(len(edges) + 1,)``; bin 0 is below the first edge. NaN is left out.
 
     >>> count(np.array([-1.0, 0.5, 1.0, 9.0]), np.array([0.0, 1.0, 2.0])).tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    places = np.searchsorted(edges, values[~np.isnan(values)], side="right")
+    places = bin_places(values[~np.isnan(values)], edges)
     return np.bincount(places, minlength=len(edges) + 1).astype(np.float64)
 
 

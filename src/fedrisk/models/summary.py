@@ -162,7 +162,7 @@ def offset_and_variance(summary: FeatureSummary) -> tuple[FloatArray, FloatArray
 
 def split_by_feature(flat: FloatArray, lengths: list[int]) -> list[FloatArray]:
     """Cut an axis that runs through all features into one piece for each."""
-    return np.split(flat, np.cumsum(lengths)[:-1]) if lengths else []
+    return np.split(flat, np.cumsum(lengths)[:-1], axis=-1) if lengths else []
 
 
 def bins_by_feature(study: Study, summary: FeatureSummary) -> dict[str, FloatArray]:
