@@ -12,11 +12,11 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedrisk.errors import FederationError, FedriskError, SupersededError
-from fedrisk.federation.questions.asking import ask
 from fedrisk.federation.broadcast import Broadcast, Watcher, ignore
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.compatibility import version_warnings
 from fedrisk.federation.progress import Progress
+from fedrisk.federation.questions.asking import ask
 from fedrisk.federation.receipts import Countersigner
 from fedrisk.home import Home
 from fedrisk.settings import Settings, read_settings

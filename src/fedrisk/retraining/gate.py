@@ -161,6 +161,8 @@ def _log_loss(comparison: Comparison, name: str) -> float:
 def _error(comparison: Comparison, one: str, other: str) -> float:
     """Standard error of the difference between two models' log losses."""
     table = comparison.log_loss_covariance
+    if not table:
+        return 0.0
     variance = table[one][one] + table[other][other] - 2 * table[one][other]
     return math.sqrt(max(variance, 0.0))
 

@@ -43,14 +43,13 @@ class ComparisonCounts(SumRecord):
     ----------
     rows, events : (groups,) array
         Counts, of rows that are judged.
-    treated, treated_events : (groups,) array
-        Rows where a score led to care, of all rows, also where only untreated ones are judged.
     squared_weights, squared_event_weights : (groups,) array
         For the effective number of rows and of events (Kish 1965); counts where weights are 1.
     clusters : (groups, clusterings) array
         People, days, and days of people.
     totals : (groups, figures) array
-        Weighted sums of `figure_names`.
+        Weighted sums of `MODEL_FIGURES` of each model and of `ROW_FIGURES`. Net benefits are of all
+        rows alone and zero in the other groups: there they would count a few rows of one outcome.
     moments : (groups, clusterings, figures, figures) array
         Sums over clusters of the outer product of a cluster's totals.
     pairs : (groups,) array
@@ -61,9 +60,10 @@ class ComparisonCounts(SumRecord):
     concordance_moments : (groups, models, models) array
         ``pairs`` squared times the covariance of these AUROCs.
     band_rows, band_treated, band_events : (bands,) array
-        All rows, treated rows and their events by the champion's risk level.
-    treated_expected : number
-        Events among the treated rows that the champion expects.
+        Rows, rows where a score led to care, and events by the champion's risk level: of all rows,
+        also where only untreated ones are judged.
+    treated_events, treated_expected : number
+        Events among the treated rows, and as many as the champion expects.
     bin_weights, bin_event_weights, bin_logits : (models, score_bins) array
         Weighted rows, events and sums of scores by score bin (`fedrisk.models.bins.logit_edges`).
     churn : (models, bands, bands) array
@@ -74,8 +74,6 @@ class ComparisonCounts(SumRecord):
 
     rows: FloatArray = axes("groups")
     events: FloatArray = axes("groups")
-    treated: FloatArray = axes("groups")
-    treated_events: FloatArray = axes("groups")
     squared_weights: FloatArray = axes("groups")
     squared_event_weights: FloatArray = axes("groups")
     clusters: FloatArray = axes("groups", "clusterings")
@@ -87,6 +85,7 @@ class ComparisonCounts(SumRecord):
     band_rows: FloatArray = axes("bands")
     band_treated: FloatArray = axes("bands")
     band_events: FloatArray = axes("bands")
+    treated_events: FloatArray = axes()
     treated_expected: FloatArray = axes()
     bin_weights: FloatArray = axes("models", "score_bins")
     bin_event_weights: FloatArray = axes("models", "score_bins")
@@ -121,21 +120,29 @@ def figure_place(figure: str, models: int, model: int = 0) -> int:
 def comparison_counts(rows: ComparedRows) -> ComparisonCounts:
     """One site's first message."""
     values = _row_figures(rows)
-    by_group = [_group(rows, values, members & rows.judged) for members in rows.groups]
+    inner = values.copy()
+    inner[_benefits(len(rows.logits))] = 0.0
+    by_group = [
+        _group(rows, inner if place else values, members & rows.judged)
+        for place, members in enumerate(rows.groups)
+    ]
     stacked = {name: np.stack([each[name] for each in by_group]) for name in by_group[0]}
-    outside = rows.groups & rows.treated
     bands, size = rows.champion_bands, len(BANDS)
     return ComparisonCounts(
         **stacked,
-        treated=outside.sum(axis=1).astype(np.float64),
-        treated_events=(outside & rows.events).sum(axis=1).astype(np.float64),
         band_rows=_counted(bands, size),
         band_treated=_counted(bands[rows.treated], size),
         band_events=_counted(bands[rows.events], size),
+        treated_events=total(rows.events[rows.treated].sum()),
         treated_expected=total(expit(rows.logits[0][rows.treated]).sum()),
         **_binned(rows),
         churn=_churn(rows),
     )
+
+
+def _benefits(models: int) -> list[int]:
+    names = [name for name in MODEL_FIGURES if name.startswith("benefit")]
+    return [figure_place(name, models, model) for name in names for model in range(models)]
 
 
 def _counted(codes: np.ndarray[tuple[int], np.dtype[np.int64]], size: int) -> FloatArray:

@@ -49,7 +49,7 @@ class Difference:
     auroc, brier, log_loss : Estimate or None
     net_benefit : mapping of "medium" and "high" to Estimate
         At the lower limit of each band, in true positives a row (Vickers and Elkin, Medical
-        Decision Making 2006;26:565).
+        Decision Making 2006;26:565); of all rows alone, empty in a group.
     """
 
     auroc: Estimate | None
@@ -105,7 +105,8 @@ class Comparison:
     models : mapping of name to ModelFigures
     differences : mapping of challenger's name to Difference
     log_loss_covariance : mapping of name to mapping of name to float
-        Covariance of the models' log losses, for differences between challengers.
+        Covariance of the models' log losses, for differences between challengers; empty where it is
+        not known.
     groups : mapping of group to mapping of model to GroupFigures
         ``season:DJF``, ``site:north``, ``sex:female``; a group that every site withheld is absent.
     net_benefit : mapping of model to mapping of "medium" and "high" to Estimate

@@ -7,6 +7,8 @@ from functools import reduce
 from operator import add
 from typing import TypeVar
 
+import numpy as np
+
 from fedrisk.errors import FederationError
 from fedrisk.models.comparison.counts import ComparisonCounts, comparison_counts
 from fedrisk.models.comparison.estimates import GroupEstimates, PlacementEstimates
@@ -65,7 +67,6 @@ def pool_comparison(
     placed = PlacementEstimates(every, added(placements.values()))
     figures = {name: _model(whole, placed, at) for at, name in enumerate(models)}
     challengers = list(enumerate(models))[1:]
-    covariance = whole.covariance("log_loss")
     return Comparison(
         study=study.hash,
         **_sizes(every),
@@ -73,10 +74,7 @@ def pool_comparison(
         bands=_bands(every),
         models=figures,
         differences={name: _difference(whole, at, placed) for at, name in challengers},
-        log_loss_covariance={
-            one: {other: float(covariance[i, j]) for j, other in enumerate(models)}
-            for i, one in enumerate(models)
-        },
+        log_loss_covariance=_covariance(models, whole),
         groups=_groups(study, models, every, counts),
         net_benefit={name: whole.net_benefit(at) for at, name in enumerate(models)},
         churn={name: _table(every.churn[at]) for at, name in challengers},
@@ -92,8 +90,8 @@ def _sizes(counts: ComparisonCounts) -> dict[str, float]:
         "days": float(counts.clusters[0, 1]),
         "effective_rows": whole.effective_rows,
         "effective_events": whole.effective_events,
-        "treated": float(counts.treated[0]),
-        "treated_events": float(counts.treated_events[0]),
+        "treated": float(counts.band_treated.sum()),
+        "treated_events": float(counts.treated_events),
         "treated_expected": float(counts.treated_expected),
     }
 
@@ -103,6 +101,16 @@ def _bands(counts: ComparisonCounts) -> dict[str, dict[str, float]]:
     return {
         band: {"rows": float(rows), "treated": float(treated), "events": float(events)}
         for band, rows, treated, events in told
+    }
+
+
+def _covariance(models: Sequence[str], whole: GroupEstimates) -> dict[str, dict[str, float]]:
+    table = whole.covariance("log_loss")
+    if np.isnan(table).any():
+        return {}
+    return {
+        name: dict(zip(models, map(float, row), strict=True))
+        for name, row in zip(models, table, strict=True)
     }
 
 
@@ -130,7 +138,7 @@ def _difference(
         auroc=auroc,
         brier=group.mean_difference("squared_error", model),
         log_loss=group.mean_difference("log_loss", model),
-        net_benefit=group.benefit_difference(model),
+        net_benefit={} if placed is None else group.benefit_difference(model),
     )
 
 

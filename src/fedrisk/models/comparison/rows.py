@@ -16,6 +16,7 @@ from fedrisk.study import Bands, Study
 from fedrisk.study.records import BoolArray, Columns, FloatArray
 
 Codes = NDArray[np.int64]
+Times = NDArray[np.datetime64]
 #: Three months each, from December on: what a group ``season:DJF`` means.
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 #: The group of all rows, the first of every study.
@@ -110,6 +111,48 @@ class ComparedRows:
     days: Codes
     groups: BoolArray
     untreated: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        columns: Columns,
+        events: BoolArray,
+        logits: FloatArray,
+        *,
+        treated: BoolArray | None = None,
+        people: Codes | None = None,
+        times: Times | None = None,
+        untreated: bool = False,
+    ) -> ComparedRows:
+        """From a site's test rows, and each model's scores of them.
+
+        Parameters
+        ----------
+        study : Study
+        columns : mapping of feature to (rows,) array
+        events : (rows,) array of bool
+        logits : (models, rows) array
+        treated : (rows,) array of bool, optional
+        people : (rows,) array of int, optional
+            None where the study names no id: each row is a person.
+        times : (rows,) array of datetime64, optional
+            None where the study names no time: each row is a day, and no group is a season.
+        untreated : bool
+        """
+        apart = np.arange(len(events))
+        days = apart if times is None else times.astype("datetime64[D]").astype(np.int64)
+        months = None if times is None else times.astype("datetime64[M]").astype(np.int64) % 12 + 1
+        return cls(
+            bands=study.bands,
+            logits=logits,
+            events=events,
+            treated=np.zeros(len(events), bool) if treated is None else treated,
+            people=apart if people is None else people,
+            days=days,
+            groups=group_memberships(study, columns, months),
+            untreated=untreated,
+        )
 
     @cached_property
     def champion_bands(self) -> Codes:
