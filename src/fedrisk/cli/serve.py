@@ -209,9 +209,10 @@ def _serve(
 
     app, lifecycle = assemble(home, settings, models.version)
     beside = None if sockets.grpc is None else serve_grpc(app, sockets.grpc, settings)
+    traced = with_traces(app, settings)
     with models.following(home):
         run_server(
-            with_traces(app, settings),
+            traced,
             sockets.http,
             settings.log_level,
             announce,
@@ -220,6 +221,8 @@ def _serve(
             drain_seconds=settings.drain_seconds,
             time_limits=time_limits(settings),
             beside=beside,
+            # What is traced is an ASGI application: every request has to go through it.
+            prompt=app.prompt if traced is app else None,
         )
 
 

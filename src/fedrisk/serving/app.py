@@ -39,6 +39,7 @@ from fedrisk.serving.lifecycle import Lifecycle
 from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.page import front_page
 from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
+from fedrisk.serving.prompt import Prompt, prompt_answers
 from fedrisk.serving.recording import Recorder
 from fedrisk.serving.transport import Envelope, error_document
 from fedrisk.serving.trial_metrics import TrialMetrics
@@ -70,6 +71,8 @@ class RiskAPI(FastAPI):
     direct : dict of path to ASGI application
         What answers a POST to a path before FastAPI's middleware and routing: they cost several
         times the work of a prediction. The same paths are routes too, for every other method.
+    prompt : Prompt
+        What answers a POST before ASGI, too, where head and body arrive together.
     """
 
     door: Door
@@ -78,6 +81,7 @@ class RiskAPI(FastAPI):
         super().__init__(**settings)
         self.champion = champion
         self.direct: dict[str, ASGIApp] = {}
+        self.prompt: Prompt = {}
         self.takes_jobs = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,13 +196,16 @@ def create_app(
         recorder.count_in(metrics.registry)
     small = PredictBatch(champion, metrics, limits, capture, trial=trial, recorder=recorder)
     batch: ASGIApp = small if batches is None else ManyRows(small, batches)
+    single = Predict(champion, metrics, limits, capture, trial, recorder)
     for path, scope, endpoint in (
-        (PREDICT, "predict", Predict(champion, metrics, limits, capture, trial, recorder)),
+        (PREDICT, "predict", single),
         (BATCH, "batch", batch),
     ):
         guarded = endpoint if guard is None else Guarded(endpoint, guard, scope)
         app.router.routes.append(Route(path, guarded, methods=["POST"]))
-        app.direct[path] = Envelope(guarded, metrics.failed, lifecycle, journal)
+        envelope = app.direct[path] = Envelope(guarded, metrics.failed, lifecycle, journal)
+        if endpoint is single:
+            app.prompt = prompt_answers(path, (b"", b"explain=true"), envelope.at_once)
     if webhook is not None:
         app.router.routes.append(Route(WEBHOOK, webhook, methods=["POST"]))
     if capture is not None:

@@ -23,7 +23,14 @@ from fedrisk.serving.metrics import ServingMetrics
 from fedrisk.serving.recording import Recorder
 from fedrisk.serving.request import Row
 from fedrisk.serving.scoring import LEVELS
-from fedrisk.serving.transport import header, media_type, read_body, respond
+from fedrisk.serving.transport import (
+    check_length,
+    check_plain,
+    header,
+    media_type,
+    read_body,
+    respond,
+)
 
 PREDICT, BATCH = "/predict", "/predict/batch"
 
@@ -93,16 +100,30 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
-        if not is_json(media_type(scope)):
-            raise HTTPException(415, "send one JSON object as application/json")
-        body = await read_body(scope, receive, self.limit)
-        explain = wants_explanation(scope)
-        if self.trial is None:
-            answer = self.answer(self.champion.require(), body, explain, scope)
-        else:
-            answer = self.try_answer(self.trial, body, explain, scope)
+        self._check(scope)
+        answer = self._answer(scope, await read_body(scope, receive, self.limit))
         await respond(send, answer)
         self._latency.observe(perf_counter() - began)
+
+    def at_once(self, scope: Scope, body: bytes) -> bytes:
+        """Answer a whole request: nothing in it waits."""
+        began = perf_counter()
+        self._check(scope)
+        check_length(body, self.limit)
+        answer = self._answer(scope, body)
+        self._latency.observe(perf_counter() - began)
+        return answer
+
+    def _check(self, scope: Scope) -> None:
+        if not is_json(media_type(scope)):
+            raise HTTPException(415, "send one JSON object as application/json")
+        check_plain(scope)
+
+    def _answer(self, scope: Scope, body: bytes) -> bytes:
+        explain = wants_explanation(scope)
+        if self.trial is None:
+            return self.answer(self.champion.require(), body, explain, scope)
+        return self.try_answer(self.trial, body, explain, scope)
 
     def try_answer(self, trial: Trial, body: bytes, explain: bool, scope: Scope) -> bytes:
         """Score one row by the challenger where it is its turn; by the champion where it fails."""
@@ -202,6 +223,7 @@ class PredictBatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
+        check_plain(scope)
         form = batch_format(media_type(scope))
         if form is None:
             raise HTTPException(415, "send application/json, application/x-ndjson or text/csv")

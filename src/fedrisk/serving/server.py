@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fedrisk.serving.lifecycle import Lifecycle
+from fedrisk.serving.prompt import Prompt
 from fedrisk.serving.time_limits import Connection, TimeLimits, room_for, watch
 
 #: Seconds that running requests have when the server is told to end.
@@ -44,6 +45,7 @@ def run_server(
     drain_seconds: float = 0.0,
     time_limits: TimeLimits = DEFAULT_LIMITS,
     beside: Beside | None = None,
+    prompt: Prompt | None = None,
 ) -> None:
     """Serve until told to end.
 
@@ -68,11 +70,13 @@ def run_server(
         What callers must keep to.
     beside : Beside, optional
         Started with the application; told to end, it ends before the application does.
+    prompt : Prompt, optional
+        The application's answers that need no ASGI.
     """
     lifecycle = lifecycle or Lifecycle()
     most = room_for(time_limits.connections)
     refused = partial(lifecycle.connection_ended, "full")
-    protocol: Any = partial(Connection, most, refused)
+    protocol: Any = partial(Connection, most, refused, prompt or {})
     config = uvicorn.Config(
         app,
         http=protocol,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from fedrisk.serving.prompt import Prompt, PromptConnection
 
 #: Told in the scope of a request whose body takes too long; see `transport.read_body`.
 LATE = "fedrisk.late"
@@ -70,8 +70,8 @@ class Stage(Enum):
     ANSWER = "answer"
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection, refused when there are too many, and answered when half closed.
+class Connection(PromptConnection):
+    """A connection, refused when there are too many, and answered when half closed.
 
     Parameters
     ----------
@@ -79,12 +79,16 @@ class Connection(HttpToolsProtocol):
         Connections at the same time.
     refused : callable
         Told of each that was one too many.
+    prompt : Prompt
+        What is answered without ASGI.
     options
         Of uvicorn.
     """
 
-    def __init__(self, most: int, refused: Callable[[], None], **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, most: int, refused: Callable[[], None], prompt: Prompt, **options: Any
+    ) -> None:
+        super().__init__(prompt, **options)
         self._most = most
         self._refused = refused
         self._running: Any = None
@@ -122,6 +126,8 @@ class Connection(HttpToolsProtocol):
 
     def stage(self) -> Stage:
         """Where the latest request is."""
+        if self.scope is not None and self.scope is self.answered:
+            return Stage.ANSWER if self.transport.get_write_buffer_size() else Stage.IDLE
         cycle: Any = self.cycle
         if cycle is None:
             return Stage.HEAD
@@ -136,7 +142,7 @@ class Connection(HttpToolsProtocol):
         stage = self.stage()
         cycle: Any = self.cycle
         progress = None if cycle is None else cycle.scope.get(PROGRESS)
-        place = (stage, self.scope, progress)
+        place = (stage, self.begun, progress)
         if self.place != place:
             self.place, self.since = place, now
         most = LATE_SECONDS if stage is Stage.LATE else getattr(limits, stage.value)

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -39,22 +39,42 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
+#: The same as bytes, as they stand in an answer.
+_HEADER_LINES = b"".join(name + b": " + value + b"\r\n" for name, value in _HEADERS)
+#: In a scope: the request's headers by name.
+_BY_NAME = "fedrisk.headers"
 #: Told to a caller when the fault is ours and unforeseen.
 INTERNAL = "the server failed on this request"
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
     """First value of a request header, its name in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
+    known: dict[bytes, bytes] | None = scope.get(_BY_NAME)
+    if known is None:
+        # Of several values the first counts: it is the last that is put in.
+        known = scope[_BY_NAME] = dict(reversed(scope["headers"]))
+    return known.get(name)
 
 
 def media_type(scope: Scope) -> bytes:
     """Content type of the request without its parameters; JSON where none is given."""
     given = header(scope, b"content-type")
-    return JSON if given is None else given.split(b";", 1)[0].strip().lower()
+    if given is None or given == JSON:
+        return JSON
+    return given.split(b";", 1)[0].strip().lower()
+
+
+def check_plain(scope: Scope) -> None:
+    """Refuse a body that is packed.
+
+    Raises
+    ------
+    HTTPException
+        415 when it has a content encoding.
+    """
+    given = header(scope, b"content-encoding")
+    if given is not None and given.strip().lower() not in (b"", b"identity"):
+        raise HTTPException(415, "send the body as it is, without a Content-Encoding")
 
 
 def new_ids() -> Iterator[str]:
@@ -105,9 +125,14 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
         body = b"".join(parts)
+    check_length(body, limit)
+    return body
+
+
+def check_length(body: bytes, limit: int) -> None:
+    """Raise HTTPException 413 when a body is longer than so many bytes."""
     if len(body) > limit:
         raise HTTPException(413, _too_large(limit))
-    return body
 
 
 def _too_large(limit: int) -> str:
@@ -163,6 +188,23 @@ def error_headers(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
     return ()
 
 
+class AtOnce(Protocol):
+    """An endpoint that answers a whole request without waiting for anything."""
+
+    def at_once(self, scope: Scope, body: bytes) -> bytes:
+        """The answer's body, JSON.
+
+        Raises
+        ------
+        MustWaitError
+            When this request has to wait for something; nothing has been done for it then.
+        """
+
+
+class MustWaitError(Exception):
+    """A request that cannot be answered at once, but can by the endpoint's usual way."""
+
+
 class Envelope:
     """What every request gets: an id, safe headers, and an answer whatever goes wrong.
 
@@ -189,6 +231,40 @@ class Envelope:
         self.lifecycle = lifecycle
         self.journal = journal
         self._ids = new_ids()
+
+    def at_once(self, scope: Scope, body: bytes) -> tuple[int, bytes] | None:
+        """Answer a whole request at once, as `__call__` does; the endpoint must be `AtOnce`.
+
+        Parameters
+        ----------
+        scope : Scope
+        body : bytes
+
+        Returns
+        -------
+        tuple of int and bytes, or None
+            The status; and headers and body as they are sent. None when it has to wait.
+        """
+        journal = self.journal
+        if journal is not None and journal.strict:
+            return None
+        endpoint: Any = self.app
+        identifier = scope["request_id"] = request_id(scope, self._ids)
+        status = 200
+        extra: tuple[tuple[bytes, bytes], ...] = ()
+        try:
+            if self.lifecycle is not None:
+                self.lifecycle.admit()
+            answer = endpoint.at_once(scope, body)
+        except MustWaitError:
+            return None
+        except Exception as error:  # noqa: BLE001 whatever goes wrong, there is an answer
+            status, document = answer_to(error, identifier)
+            answer, extra = orjson.dumps(document), error_headers(error)
+            self.failed(scope["path"], status)
+        if journal is not None:
+            journal.add(scope, status)
+        return status, _rest(answer, identifier, extra)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -226,6 +302,21 @@ class Envelope:
         finally:
             if journal is not None and not journal.strict:
                 journal.add(scope, status)
+
+
+def _rest(answer: bytes, identifier: str, extra: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """An answer after its status and date: headers, an empty line, body."""
+    more = b"".join(name + b": " + value + b"\r\n" for name, value in extra) if extra else b""
+    return (
+        b"content-type: application/json\r\ncontent-length: %d\r\n%b%bx-request-id: %b\r\n\r\n%b"
+        % (
+            len(answer),
+            more,
+            _HEADER_LINES,
+            identifier.encode(),
+            answer,
+        )
+    )
 
 
 async def _keep(journal: Journal, scope: Scope, status: int) -> None:

@@ -18,6 +18,7 @@ from fedrisk.serving.access.keys import PREFIX, Key, KeyRing, read_keys
 from fedrisk.serving.access.rates import Rates
 from fedrisk.serving.access.running import Running
 from fedrisk.serving.access.tokens import Tokens
+from fedrisk.serving.transport import MustWaitError, header
 
 #: Credentials that were checked are remembered, so that a request costs one look-up.
 REMEMBERED = 4096
@@ -221,23 +222,51 @@ class Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or raise an AccessError."""
-        header = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                header = value
-                break
+        given = header(scope, b"authorization")
         try:
-            principal = self._guard.admit(header, self._scope)
+            principal = self._admit(scope, given)
         except (UnknownSignerError, IssuerError):
-            principal = await self._guard.admit_renewed(header, self._scope)
-        except AccessError as error:
-            scope["key_id"] = error.key_id
-            raise
-        scope["key_id"], scope["key_scopes"] = principal.key.id, principal.key.scopes
+            principal = await self._guard.admit_renewed(given, self._scope)
+            _name(scope, principal)
         try:
             await self._app(scope, receive, send)
         finally:
             principal.leave()
+
+    def at_once(self, scope: Scope, body: bytes) -> bytes:
+        """Answer a whole request, or raise an AccessError; the application must be `AtOnce`.
+
+        Raises
+        ------
+        MustWaitError
+            When the issuer's keys have to be looked at first.
+        """
+        try:
+            principal = self._admit(scope, header(scope, b"authorization"))
+        except (UnknownSignerError, IssuerError):
+            raise MustWaitError from None
+        endpoint: Any = self._app
+        try:
+            answer: bytes = endpoint.at_once(scope, body)
+            return answer
+        finally:
+            principal.leave()
+
+    def _admit(self, scope: Scope, given: bytes | None) -> Principal:
+        try:
+            principal = self._guard.admit(given, self._scope)
+        except (UnknownSignerError, IssuerError):
+            raise
+        except AccessError as error:
+            scope["key_id"] = error.key_id
+            raise
+        _name(scope, principal)
+        return principal
+
+
+def _name(scope: Scope, principal: Principal) -> None:
+    """Tell whoever comes after who asks."""
+    scope["key_id"], scope["key_scopes"] = principal.key.id, principal.key.scopes
 
 
 def guard_routes(routes: list[BaseRoute], guard: Guard, scopes: Mapping[str, str]) -> None:
