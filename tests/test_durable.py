@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_disk import mounted
 
 from fedrisk.durable import PRIVATE, put, replace, write_draft, write_private, write_whole
 
@@ -139,13 +140,8 @@ def test_a_kill_leaves_the_old_file_and_the_next_write_works(file: Path) -> None
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KiB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no small disk can be mounted here")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    with mounted(tmp_path, "64k") as place:
+        yield place
 
 
 def test_a_disk_that_fills_up_leaves_the_old_file(small_disk: Path) -> None:

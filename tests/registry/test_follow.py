@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from small_disk import fill, mounted
 
 from fedrisk.home import Home
 from fedrisk.registry.cache import read_model
@@ -155,15 +153,8 @@ def test_a_status_that_cannot_be_understood_is_none(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("only root mounts a file system")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no file system can be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(tmp_path / "disk", "1m") as place:
+        yield place
 
 
 def test_a_full_disk_is_told_and_the_old_one_stays_until_there_is_room(
@@ -173,10 +164,7 @@ def test_a_full_disk_is_told_and_the_old_one_stays_until_there_is_room(
     followed, said = follower(small_disk, settings)
     followed.look()
     promote(coordinator, SETTINGS, "2", "", NOW)
-    filler = small_disk / "filler"
-    with suppress(OSError), filler.open("wb", buffering=0) as stream:
-        while stream.write(bytes(4096)):
-            pass
+    filler = fill(small_disk)
     before = sorted(each.name for each in followed.home.champion.parent.iterdir())
     for _ in range(3):
         assert followed.look() is None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from postgresql import PostgreSQL, needs_postgresql, postgresql
+from small_disk import mounted
 
 from fedrisk.errors import HomeError
 from fedrisk.home import Home
@@ -275,16 +274,9 @@ def test_a_stop_after_the_clock_was_set_back_keeps_every_row(capture, clock, sin
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system without room."""
-    if os.geteuid() != 0:
-        pytest.skip("only root mounts a file system")
-    place = tmp_path / "full"
-    place.mkdir()
-    size = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
-    if subprocess.run(size, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no file system can be mounted here")
-    (place / "other").write_bytes(bytes(60 << 10))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(tmp_path / "full", "64k") as place:
+        (place / "other").write_bytes(bytes(60 << 10))
+        yield place
 
 
 def test_a_full_disk_is_told_with_what_it_costs_and_ends_nothing(

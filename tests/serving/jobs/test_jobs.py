@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from serving.conftest import ROW, TestClient, store, until
+from small_disk import fill, mounted
 
 from fedrisk.serving.access import Guard
 from fedrisk.serving.access.keys import KeyRing, make_key, write_keys
@@ -97,6 +99,42 @@ def test_limits_of_number_bytes_and_disk(home, stored, clock) -> None:
         refused = client.post("/jobs", content=body, headers=CSV)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
     room.close()
+
+
+def test_a_full_disk_refuses_a_job_and_goes_on_once_there_is_room(
+    home, stored, clock, tmp_path
+) -> None:
+    with mounted(tmp_path / "disk", "1m") as disk:
+        room = replace(make_room(home, clock), root=disk / "jobs")
+        with TestClient(create_app(home, jobs=room)) as client:
+            filler = fill(disk)
+            refused = client.post("/jobs", content=HEAD + LINE * 5000, headers=CSV)
+            assert refused.status_code == 507
+            assert "the server's disk is full" in refused.json()["error"]
+            assert client.get("/jobs").json() == {"jobs": []}
+            assert client.post("/predict", json=ROW).status_code == 200
+            filler.unlink()
+            taken = client.post("/jobs", content=HEAD + LINE * 5000, headers=CSV)
+            assert taken.status_code == 202
+            assert ended(client, taken.json()["id"])["state"] == "done"
+        room.close()
+
+
+def test_a_result_that_finds_no_room_fails_its_job_and_leaves_nothing(
+    home, stored, clock, tmp_path
+) -> None:
+    body = HEAD + LINE * 20_000
+    with mounted(tmp_path / "disk", "1m") as disk:
+        room = replace(make_room(home, clock), root=disk / "jobs")
+        with TestClient(create_app(home, jobs=room)) as client:
+            job = ended(
+                client, client.post("/jobs?explain=true", content=body, headers=CSV).json()["id"]
+            )
+            assert (job["state"], job["result"], job["error"]["status"]) == ("failed", None, 507)
+            until(lambda: list((room.root / job["id"]).iterdir()) == [])
+            small = client.post("/jobs", content=HEAD + LINE, headers=CSV).json()
+            assert ended(client, small["id"])["state"] == "done"
+        room.close()
 
 
 def test_a_job_is_its_keys_and_an_administrators(home, stored, room, tmp_path) -> None:
