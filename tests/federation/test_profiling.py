@@ -175,7 +175,7 @@ def test_windows_are_part_of_what_was_asked() -> None:
         ("events", 1000, "more events"),
         ("withheld", 1, "has rows"),
         ("moments", 1000, "more complete rows"),
-        ("moments", -100, "beyond their rows"),
+        ("moments", -1000, "beyond their rows"),
         ("withheld", 0.5, "in part"),
     ],
 )

@@ -34,13 +34,14 @@ from fedrisk.federation.engines.in_memory import InMemoryGrid
 from fedrisk.federation.strategies import STRATEGIES
 from fedrisk.federation.training import train
 from fedrisk.models.logistic import LogisticModel
+from fedrisk.profiles.reference import read_reference
 from fedrisk.sites.cohort import load_cohort
 from fedrisk.study.training import RoundRecord, TrainingResult
 
 SIZES = {"north": 300, "south": 200, "west": 150}
 LATER = datetime(2026, 2, 2, tzinfo=UTC)
 #: Messages to each site in an undisturbed run of the exact strategy over these rows.
-MESSAGES = 8
+MESSAGES = 9
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +95,24 @@ def test_a_dropout_at_any_message_leaves_the_pooled_fit_of_the_others(
         record.number < number for record in result.rounds
     ]
     assert any("'west'" in warning for warning in result.warnings)
-    # Who drops out of the evaluation alone is in the fit.
-    fitted = ("north", "south") if number < MESSAGES else ("north", "south", "west")
+    # Who drops out of the evaluation alone, or of the reference, is in the fit.
+    fitted = ("north", "south") if number < MESSAGES - 1 else ("north", "south", "west")
     assert_pooled(sites, result, fitted)
-    assert set(result.per_site) == {"north", "south"}
+    assert set(result.per_site) == ({"north", "south"} | set(fitted[2:] * (number == MESSAGES)))
+    assert read_reference(result.reference, STUDY).sites == ("north", "south")
     assert result.metrics["rows"] == sum(f["rows"] for f in result.per_site.values())
+
+
+def test_a_reference_that_no_site_answers_takes_nothing_from_the_model(
+    sites: dict[str, Path], undisturbed: TrainingResult
+) -> None:
+    grid = Faulty(sites, dict.fromkeys(sites, at(MESSAGES, crash)))
+    result = train(make_broadcast(grid, sites), NOW)
+    assert plain(result)["model"] == plain(undisturbed)["model"]
+    assert result.metrics == undisturbed.metrics
+    assert read_reference(result.reference, STUDY).blocks == ()
+    assert any("no blocks" in warning for warning in result.warnings)
+    assert len(result.rounds) == MESSAGES - 1
 
 
 def test_two_dropouts_one_after_the_other(sites: dict[str, Path]) -> None:

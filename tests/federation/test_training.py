@@ -20,6 +20,7 @@ from fedrisk.federation.strategies.options import OPTIONS
 from fedrisk.federation.training import check_names, train
 from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel, expit
+from fedrisk.profiles.reference import read_reference
 from fedrisk.sites.cohort import load_cohort
 from fedrisk.sites.disclosure.rules import OPTIONS as SITE_OPTIONS
 from fedrisk.study import Study, parse_study
@@ -111,8 +112,21 @@ def test_rounds_are_recorded_with_sizes_and_sites(sites: dict[str, Path], fit: F
     rounds = fit(sites).rounds
     assert [r.number for r in rounds] == list(range(1, len(rounds) + 1))
     assert rounds[0].kind == "summary"
-    assert rounds[-1].kind == "evaluation"
+    assert [r.kind for r in rounds[-2:]] == ["evaluation", "profile"]
     assert all(r.sites == ("north", "south", "west") and r.bytes_in > 0 for r in rounds)
+
+
+def test_the_reference_holds_every_row_of_the_training_period(
+    sites: dict[str, Path], fit: Fit
+) -> None:
+    result = fit(sites)
+    reference = read_reference(result.reference, result.request.study)
+    assert reference.sites == ("north", "south", "west")
+    for site, counts in result.rows.items():
+        profile = reference.of(site)
+        assert profile.rows == counts["rows"]
+        assert profile.labelled.sum() == counts["train"] + counts["test"]
+        assert profile.events.sum() == counts["train_events"] + counts["test_events"]
 
 
 def test_constant_feature_is_held_at_zero_with_a_warning(sites: dict[str, Path], fit: Fit) -> None:

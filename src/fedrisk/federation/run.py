@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Generic, Self
 
 from fedrisk import __version__
-from fedrisk.errors import FederationError, UsageError
+from fedrisk.errors import FederationError, QuorumError, SiteRefusedError, UsageError
 from fedrisk.federation.broadcast import Asked, Broadcast
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.plausibility import Known
@@ -23,8 +23,13 @@ from fedrisk.models.summary import (
     better_centres,
     summary_dimensions,
 )
+from fedrisk.profiles.reference import Reference
+from fedrisk.profiles.window_counts import WindowCounts, site_windows
 from fedrisk.study import Study
 from fedrisk.study.training import TrainingRequest
+
+#: Most weeks in a reference: every season, and the turn of the year.
+WEEKS = 53.0
 
 
 @dataclass
@@ -166,9 +171,57 @@ class TrainingRun(Run[TrainingRequest]):
             self.keep()
         return state.metrics, state.per_site
 
+    def blocks(self, query: Query, fit: Fit) -> dict[str, Any]:
+        """One more message: the reference's blocks, the sites' rows of each week of the training
+        period, scored by the model; a document of `fedrisk.profiles.reference.Reference`.
+
+        Who does not answer is missing in the reference, and takes nothing from the model.
+        """
+        state, study = self.state, query.study
+        if "blocks" not in state.answers:
+            question = replace(
+                query,
+                kind="profile",
+                parameters=fit.parameters[None],
+                options={"weeks": WEEKS} if study.time else {},
+                until=query.until or _mature_until(query),
+            )
+            blocks = [
+                window
+                for reply in self._ask_whoever_answers(question)
+                for window in site_windows(
+                    study, reply.site, reply.record(WindowCounts, question.dimensions)
+                )
+                if window.profile.rows
+            ]
+            state.answers["blocks"] = Reference(study.hash, tuple(blocks)).document()
+            self.keep()
+        document: dict[str, Any] = state.answers["blocks"]
+        return document
+
+    def _ask_whoever_answers(self, query: Query) -> list[Reply]:
+        """Ask for what the run can do without: no site has to answer."""
+        roster = self.broadcast.roster
+        quorum, roster.quorum = roster.quorum, 1
+        try:
+            return self.broadcast.ask(query)
+        except (QuorumError, SiteRefusedError) as error:
+            self.broadcast.unfinished = None
+            self.state.answers["unanswered"] = error.message
+            return []
+        finally:
+            roster.quorum = quorum
+
     def _keep_strategy(self, document: dict[str, Any]) -> None:
         self.state.strategy = document
         self.keep()
+
+
+def _mature_until(query: Query) -> str:
+    """Until when rows are mature: the end of the training period; empty without times."""
+    if query.study.time is None:
+        return ""
+    return (datetime.fromisoformat(query.as_of) - query.study.maturity).isoformat()
 
 
 def _check(kept: dict[str, Any], broadcast: Broadcast[Asked]) -> None:

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ MODELS = ("logistic",)
 def train(
     broadcast: Broadcast[TrainingRequest], now: datetime, checkpoints: Checkpoints | None = None
 ) -> TrainingResult:
-    """Run the request: summary, fit by the strategy, evaluation at the sites.
+    """Run the request: summary, fit by the strategy, evaluation and reference at the sites.
 
     Parameters
     ----------
@@ -68,20 +69,24 @@ def train(
     query = replace(query, design=design)
     fit = run.fit(query, summary)
     metrics, per_site = run.evaluate(query, fit)
+    blocks = run.blocks(query, fit)
     state = run.state
     counts = {site: state.counts[site] for site in state.fitted}
     model = _model(query, fit, _about(request, state.created, counts, metrics))
     return TrainingResult(
         request=request,
         model=model.document(),
-        reference=dict(reference(request.study, summary)),
+        reference={**reference(request.study, summary), "blocks": blocks},
         checks=make_checks(model),
         rounds=tuple(broadcast.rounds),
         seconds=run.seconds,
         rows=counts,
         metrics=metrics,
         per_site=per_site,
-        warnings=_warnings(request.study, model, counts, fit, broadcast.rounds),
+        warnings=(
+            *_warnings(request.study, model, counts, fit, broadcast.rounds),
+            *_unanswered(state.answers),
+        ),
         versions={"fedrisk": __version__, "python": platform.python_version()},
     )
 
@@ -158,3 +163,8 @@ def _warnings(
     if not np.all(np.isfinite(fit.parameters)):
         raise FederationError("the fit is not finite", hint="lower the strategy's step sizes")
     return tuple(found)
+
+
+def _unanswered(answers: Mapping[str, Any]) -> list[str]:
+    reason = answers.get("unanswered")
+    return [f"the reference has no blocks to judge drift by: {reason}"] if reason else []

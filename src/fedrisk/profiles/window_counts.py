@@ -23,7 +23,7 @@ class WindowCounts(Record):
 
     ``bins`` runs through all numbers, ``levels`` through all categories, one after the other, and
     ``missing`` and ``outside`` through all features in the study's order. ``scores`` counts rows by
-    score bin, ``labelled`` those with a mature label, ``events`` the events among these. ``moments``
+    score bin, ``labelled`` those with a mature label, ``events`` the events among them; ``moments``
     are the cross products of `fedrisk.profiles.moments`, row by row.
 
     ``start`` and ``end`` are seconds since 1970 of what was counted: a site whose policy closes

@@ -79,7 +79,7 @@ def coefficients_of(model: dict[str, Any]) -> list[float]:
 
 
 def phase_of(run: Path, rounds: int) -> str:
-    """``summary``, ``newton 1`` and so on, ``evaluation``, ``recording`` or ``ended``.
+    """``summary``, ``newton 1`` and so on, ``evaluation``, ``reference``, ``recording`` or ``ended``.
 
     Parameters
     ----------
@@ -92,9 +92,9 @@ def phase_of(run: Path, rounds: int) -> str:
     done = len(lines_of(run))
     if done == 0:
         return "summary"
-    if done < rounds - 1:
+    if done < rounds - 2:
         return f"newton {done}"
-    return "evaluation" if done == rounds - 1 else "recording"
+    return {rounds - 2: "evaluation", rounds - 1: "reference"}.get(done, "recording")
 
 
 def server_app(run: Path) -> int:
