@@ -3,9 +3,13 @@
 from fedrisk.detectors.covariance_shift import CovarianceShift
 from fedrisk.detectors.detector import About, CountDetector, Detector
 from fedrisk.detectors.jensen_shannon import JensenShannon
+from fedrisk.detectors.wasserstein import Wasserstein
 
-DETECTORS: dict[str, Detector] = {
-    detector.name: detector for detector in (JensenShannon(), CovarianceShift())
-}
+_EVERY: tuple[Detector, ...] = (
+    Wasserstein(),
+    JensenShannon(),
+    CovarianceShift(),
+)
+DETECTORS: dict[str, Detector] = {detector.name: detector for detector in _EVERY}
 
 __all__ = ["DETECTORS", "About", "CountDetector", "Detector"]

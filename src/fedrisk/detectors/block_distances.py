@@ -1,0 +1,98 @@
+"""Distances of the reference's blocks from what they are compared with, many at once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from fedrisk.detectors.blocks import Blocks, Groups
+from fedrisk.detectors.detector import CountDetector, Detector
+from fedrisk.profiles.profile import Profile
+from fedrisk.profiles.reference import merge
+from fedrisk.study.records import BoolArray, FloatArray
+
+#: Difference in rows, as a share of them, from which on it adds to the noise of a distance.
+ALIKE = 0.15
+
+
+class BlockDistances(Protocol):
+    """One detector's distances of one subject among the blocks of one site."""
+
+    def between(self, groups: Groups) -> FloatArray:
+        """Distance of each group from its comparison, ``(groups,)``; NaN where rows are few."""
+        ...
+
+    def as_thin_as(self, current: Profile, groups: Groups, seed: int) -> FloatArray | None:
+        """The same with the noise of a window of other size; None where that adds none."""
+        ...
+
+    def of(self, current: Profile, chosen: BoolArray) -> float | None:
+        """Distance of a window from the chosen blocks."""
+        ...
+
+
+def block_distances(detector: Detector, subject: str, blocks: Blocks) -> BlockDistances:
+    """The fast way for arrays of counts, and the general one for any detector."""
+    if isinstance(detector, CountDetector):
+        return _OfCounts(detector, subject, blocks)
+    return _OfProfiles(detector, subject, blocks)
+
+
+class _OfCounts:
+    def __init__(self, detector: CountDetector, subject: str, blocks: Blocks) -> None:
+        self._detector, self._subject = detector, subject
+        self._counts = np.array([detector.cells(p, subject) for p in blocks.profiles], np.float64)
+        self._people = blocks.people
+
+    def between(self, groups: Groups) -> FloatArray:
+        compared = groups.comparison.astype(np.float64) @ self._counts
+        return self._detector.distances(compared, self._sums(groups))
+
+    def as_thin_as(self, current: Profile, groups: Groups, seed: int) -> FloatArray | None:
+        sums, rows = self._sums(groups), self._detector.cells(current, self._subject).sum()
+        totals = sums.sum(axis=1)
+        if rows <= 0 or not (totals > 0).all() or abs(np.median(totals) / rows - 1) <= ALIKE:
+            return None
+        people = groups.members @ self._people / groups.members.sum(axis=1)
+        persons = np.where(people > 0, np.minimum(people, totals), totals)
+        # Of n persons among or beside N the mean differs as that of 1 / |1/n - 1/N| new ones.
+        fewer = np.abs(totals / rows - 1)
+        drawn = np.maximum(np.rint(persons / np.maximum(fewer, 1e-3)), 2).astype(np.int64)
+        random = np.random.default_rng(seed)
+        noisy = random.multinomial(drawn, sums / totals[:, None]) * (rows / drawn)[:, None]
+        compared = groups.comparison.astype(np.float64) @ self._counts
+        return self._detector.distances(compared, noisy)
+
+    def of(self, current: Profile, chosen: BoolArray) -> float | None:
+        compared = self._counts[chosen].sum(axis=0)
+        cells = self._detector.cells(current, self._subject)
+        found = float(self._detector.distances(compared, cells))
+        return found if np.isfinite(found) else None
+
+    def _sums(self, groups: Groups) -> FloatArray:
+        sums: FloatArray = groups.members.astype(np.float64) @ self._counts
+        return sums
+
+
+class _OfProfiles:
+    def __init__(self, detector: Detector, subject: str, blocks: Blocks) -> None:
+        self._detector, self._subject, self._profiles = detector, subject, blocks.profiles
+
+    def between(self, groups: Groups) -> FloatArray:
+        pairs = zip(groups.members, groups.comparison, strict=True)
+        found = [self._distance(self._sum(own), compared) for own, compared in pairs]
+        return np.array([np.nan if d is None else d for d in found], np.float64)
+
+    def as_thin_as(self, current: Profile, groups: Groups, seed: int) -> FloatArray | None:  # noqa: ARG002
+        # How rows of a profile would thin out is not known of a detector in general.
+        return None
+
+    def of(self, current: Profile, chosen: BoolArray) -> float | None:
+        return self._distance(current, chosen)
+
+    def _distance(self, current: Profile, chosen: BoolArray) -> float | None:
+        return self._detector.distance(self._sum(chosen), current, self._subject)
+
+    def _sum(self, chosen: BoolArray) -> Profile:
+        return merge(self._profiles[place] for place in np.flatnonzero(chosen))

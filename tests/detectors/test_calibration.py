@@ -1,0 +1,64 @@
+"""P-values of stationary windows are no smaller than they say, and of moved ones small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from detectors.world import STUDY, reference, site_windows
+
+from fedrisk.detectors import DETECTORS
+from fedrisk.detectors.calibration import Calibration
+from fedrisk.errors import StudyError
+from fedrisk.profiles.reference import Reference
+
+WASSERSTEIN = DETECTORS["wasserstein"]
+
+
+def findings(subject: str, seeds: int, weeks: int = 52, *, pulse: float = 0.0, **changes):
+    """Findings of the weeks after a reference, over many worlds."""
+    for seed in range(seeds):
+        known = reference(seed, weeks, **changes)
+        calibration = Calibration(known)
+        for window in site_windows(seed, 12, site="site-0", first=weeks, pulse=pulse, **changes):
+            yield calibration.finding(WASSERSTEIN, window, subject)
+
+
+@pytest.mark.parametrize("subject", ["pulse", "heat"])
+def test_a_stationary_world_with_seasons_is_rarely_found_changed(subject):
+    p = np.array([finding.p_value for finding in findings(subject, 30)])
+    assert np.mean(p <= 0.05) <= 0.05 + 0.03
+    assert np.mean(p <= 0.001) <= 0.01
+    assert 0.3 < np.median(p) < 0.7
+
+
+def test_a_moved_mean_is_found():
+    found = list(findings("pulse", 5, pulse=3.0))
+    assert np.mean([finding.p_value < 1e-4 for finding in found]) > 0.95
+    assert min(finding.effect for finding in found) > 1
+
+
+def test_a_season_that_the_reference_lacks_is_told_and_is_no_drift():
+    found = list(findings("heat", 10, weeks=26))
+    assert {finding.against for finding in found} == {"season before"}
+    told = [finding.p_value for finding in found if finding.p_value is not None]
+    assert np.mean(np.array(told) < 0.001) <= 0.05
+
+
+def test_few_blocks_give_no_p_value_and_say_so():
+    finding = next(iter(findings("pulse", 1, weeks=5)))
+    assert finding.p_value is None
+    assert finding.distance is not None
+    assert "fewer than 6" in finding.reason
+
+
+def test_a_window_shorter_than_a_block_gives_no_p_value():
+    calibration = Calibration(reference(0))
+    window = site_windows(0, 1, site="site-0", first=60, days=2)[0]
+    assert "shorter than a block" in calibration.finding(WASSERSTEIN, window, "pulse").reason
+
+
+def test_another_study_is_refused():
+    window = site_windows(0, 1, site="site-0", first=60)[0]
+    other = Reference("f" * 64, ())
+    with pytest.raises(StudyError):
+        Calibration(other).finding(WASSERSTEIN, window, STUDY.feature_names[0])
