@@ -13,10 +13,12 @@ import pytest
 from fedrisk.cli.federating import Federating
 from fedrisk.errors import DataError, UsageError
 from fedrisk.home import Home
+from fedrisk.models.comparison import Comparison
 from fedrisk.registry.store import open_store
 from fedrisk.registry.versions import list_versions
 from fedrisk.settings import Settings
 from fedrisk.study import parse_study
+from fedrisk.study.questions import ComparisonRequest
 from fedrisk.study.training import TrainingRequest
 
 STUDY = parse_study(
@@ -85,6 +87,22 @@ def test_a_fit_is_registered_without_an_alias_and_not_done_again(
     assert (again.version, again.result) == (trained.version, trained.result)
     versions = list_versions(open_store(Home(settings.home), settings), STUDY.name)
     assert [(v.version, tuple(v.aliases)) for v in versions] == [(trained.version, ())]
+
+
+def test_models_are_compared_on_later_rows_of_other_people(sites: Federating) -> None:
+    champion = sites.train(training()).result.model
+    challenger = sites.train(training(run_id="later", until="2025-08-01")).result.model
+    models = {"champion": champion, "challenger": challenger}
+    asked = ComparisonRequest(
+        run_id="gate", study=STUDY, as_of=AS_OF, models=models, since="2025-08-01"
+    )
+    result = sites.compare(asked)
+    comparison = Comparison.from_document(result.comparison)
+    assert list(comparison.models) == ["champion", "challenger"]
+    assert comparison.rows > 30
+    assert result.refused == {}
+    assert [record.kind for record in result.rounds] == ["comparison", "placement"]
+    assert sites.compare(asked) == result
 
 
 def test_a_run_s_name_stands_for_one_question(sites: Federating) -> None:

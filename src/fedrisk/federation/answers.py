@@ -8,11 +8,13 @@ import numpy as np
 
 from fedrisk.errors import FederationError
 from fedrisk.federation.query import Query
+from fedrisk.models.comparison import ComparedRows, PooledScores, comparison_counts, placement_sums
 from fedrisk.models.descent import descend
 from fedrisk.models.metrics import evaluation_sums, site_evaluation
 from fedrisk.models.newton import newton_sums
 from fedrisk.models.summary import SiteCounts, summarise
 from fedrisk.sites.cohort import Cohort
+from fedrisk.sites.compared import compared_rows
 from fedrisk.study.records import BoolArray, FloatArray, Record, total
 
 Answer = Callable[[Cohort, Query], list[Record]]
@@ -79,6 +81,19 @@ def _evaluation(cohort: Cohort, query: Query) -> list[Record]:
     return [evaluation_sums(logit, events), site_evaluation(logit, events)]
 
 
+def _comparison(cohort: Cohort, query: Query) -> list[Record]:
+    return [comparison_counts(_compared(cohort, query))]
+
+
+def _placement(cohort: Cohort, query: Query) -> list[Record]:
+    pooled = PooledScores.from_array(query.parameters)
+    return [placement_sums(_compared(cohort, query), pooled)]
+
+
+def _compared(cohort: Cohort, query: Query) -> ComparedRows:
+    return compared_rows(cohort, query.contenders, untreated=bool(query.options.get("untreated")))
+
+
 def _design(cohort: Cohort, query: Query, *, test: bool) -> tuple[FloatArray, BoolArray]:
     if query.design is None:
         raise FederationError(f"query {query.kind!r} came without a design matrix")
@@ -92,4 +107,6 @@ ANSWERS: dict[str, Answer] = {
     "newton": _newton,
     "descent": _descent,
     "evaluation": _evaluation,
+    "comparison": _comparison,
+    "placement": _placement,
 }

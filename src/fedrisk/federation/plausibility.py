@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrisk.errors import EgressError
+from fedrisk.federation.plausible_comparison import faults_of_counts, faults_of_placements
 from fedrisk.federation.query import Query, Reply
 from fedrisk.models.bins import feature_edges
+from fedrisk.models.comparison import ComparisonCounts, PlacementSums
 from fedrisk.models.descent import LocalUpdate
 from fedrisk.models.metrics import LOG_LOSS_FLOOR, EvaluationSums, SiteEvaluation
 from fedrisk.models.newton import NewtonSums
@@ -48,6 +50,8 @@ EXPECTED: dict[str, tuple[type[Record], ...]] = {
     "descent": (LocalUpdate,),
     "evaluation": (EvaluationSums, SiteEvaluation),
     "profile": (WindowCounts,),
+    "comparison": (ComparisonCounts,),
+    "placement": (PlacementSums,),
 }
 
 
@@ -265,6 +269,18 @@ def _features(reply: Reply, query: Query, counts: WindowCounts) -> None:
         _demand(reply, np.all(within), f"more values of {name!r} than rows in a window")
 
 
+def _comparison(reply: Reply, records: Records, query: Query, _known: Known) -> None:
+    untreated = bool(query.options.get("untreated"))
+    counts, models = _of(records, ComparisonCounts), len(query.contenders)
+    for fault in faults_of_counts(counts, models, untreated=untreated):
+        _demand(reply, False, fault)
+
+
+def _placement(reply: Reply, records: Records, _query: Query, _known: Known) -> None:
+    for fault in faults_of_placements(_of(records, PlacementSums)):
+        _demand(reply, False, fault)
+
+
 _RULES: dict[type[Record], Callable[[Reply, Records, Query, Known], None]] = {
     FeatureSummary: _summary,
     SiteCounts: _site_counts,
@@ -273,4 +289,6 @@ _RULES: dict[type[Record], Callable[[Reply, Records, Query, Known], None]] = {
     EvaluationSums: _evaluation,
     SiteEvaluation: _own_figures,
     WindowCounts: _window_counts,
+    ComparisonCounts: _comparison,
+    PlacementSums: _placement,
 }

@@ -17,6 +17,8 @@ from fedrisk.attestation import Head
 from fedrisk.errors import EgressError, FedriskError
 from fedrisk.federation.compatibility import check_version
 from fedrisk.federation.packing import pack
+from fedrisk.models.comparison import comparison_dimensions
+from fedrisk.models.contender import Contender
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.metrics import evaluation_dimensions
 from fedrisk.models.summary import summary_dimensions
@@ -31,6 +33,8 @@ MESSAGE_TYPES = {
     "descent": "train",
     "evaluation": "evaluate",
     "profile": "query.profile",
+    "comparison": "evaluate.comparison",
+    "placement": "evaluate.placement",
 }
 #: The one array of a query: parameters to evaluate at, or to start from.
 PARAMETERS = "parameters"
@@ -57,7 +61,8 @@ class Query:
         None before the summary is known.
     parameters : (candidates, parameters) array
         Where to evaluate. For the summary, what sums are about, ``(1, numbers)``; empty for what
-        follows from the study.
+        follows from the study. For a placement, the contenders' scores over all sites, as
+        `fedrisk.models.comparison.PooledScores` has them.
     options : mapping
         Numbers that the strategy adds, such as ``local-steps``.
     model : str
@@ -71,6 +76,8 @@ class Query:
         ISO 8601 times that a profile counts rows between, disjoint and in order; the end is not
         part of a window. Without any, all rows are in one, or option ``weeks`` says in how many of
         the site's latest weeks.
+    contenders : tuple of Contender
+        The models that a comparison is of, the champion first.
     receipt : str
         The coordinator's countersignature on the head of this site's egress log; may be empty.
     version : str
@@ -89,6 +96,7 @@ class Query:
     since: str = ""
     until: str = ""
     windows: tuple[tuple[str, str], ...] = ()
+    contenders: tuple[Contender, ...] = ()
     receipt: str = ""
     version: str = __version__
 
@@ -113,9 +121,14 @@ class Query:
         )
 
     def _texts(self) -> dict[str, str]:
-        windows = json.dumps(self.windows) if self.windows else ""
-        window = {"since": self.since, "until": self.until, "windows": windows}
-        return {**window, "receipt": self.receipt}
+        contenders = [contender.document() for contender in self.contenders]
+        return {
+            "since": self.since,
+            "until": self.until,
+            "windows": json.dumps(self.windows) if self.windows else "",
+            "contenders": json.dumps(contenders) if contenders else "",
+            "receipt": self.receipt,
+        }
 
     def content(self) -> RecordDict:
         """The message's content."""
@@ -164,6 +177,7 @@ class Query:
             strategy=texts["strategy"],
             **window,
             windows=_windows(str(config.pop("windows", "[]"))),
+            contenders=_contenders(str(config.pop("contenders", "[]"))),
             receipt=str(config.pop("receipt", "")),
             version=version,
             options={k: float(v) for k, v in config.items() if isinstance(v, int | float)},
@@ -181,6 +195,7 @@ class Query:
         document = None if self.design is None else self.design.document()
         window: list[Any] = [self.since, self.until] if self.since or self.until else []
         window += [self.windows] if self.windows else []
+        window += [contender.document() for contender in self.contenders]
         text = json.dumps([*about, document, sorted(self.options.items()), *window])
         return hashlib.sha256(text.encode() + self.parameters.tobytes()).hexdigest()
 
@@ -191,12 +206,22 @@ class Query:
         lengths = {"candidates": candidates, "parameters": parameters}
         windows = len(self.windows) or int(self.options.get("weeks", 1))
         own = evaluation_dimensions() | profile_dimensions(self.study, windows)
-        return summary_dimensions(self.study) | own | lengths
+        models = comparison_dimensions(self.study, len(self.contenders))
+        return summary_dimensions(self.study) | own | models | lengths
 
 
 def _windows(text: str) -> tuple[tuple[str, str], ...]:
     """Read windows of time; whether these are times, a site's rules judge."""
     return tuple((str(start), str(end)) for start, end in json.loads(text))
+
+
+def _contenders(text: str) -> tuple[Contender, ...]:
+    """Read the models of a comparison; whether a site scores by them, its rules judge."""
+    contenders = tuple(Contender.from_document(each) for each in json.loads(text))
+    for contender in contenders:
+        if not _NAME.fullmatch(contender.name):
+            raise EgressError("a model's name is not 1 to 64 letters, digits or any of ._:+-")
+    return contenders
 
 
 def _name(config: dict[str, Any], name: str) -> str:
