@@ -14,11 +14,12 @@ from fedrisk.cli.federating import Federating
 from fedrisk.errors import DataError, UsageError
 from fedrisk.home import Home
 from fedrisk.models.comparison import Comparison
+from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.registry.store import open_store
 from fedrisk.registry.versions import list_versions
 from fedrisk.settings import Settings
 from fedrisk.study import parse_study
-from fedrisk.study.questions import ComparisonRequest
+from fedrisk.study.questions import ComparisonRequest, ProfileRequest
 from fedrisk.study.training import TrainingRequest
 
 STUDY = parse_study(
@@ -103,6 +104,44 @@ def test_models_are_compared_on_later_rows_of_other_people(sites: Federating) ->
     assert result.refused == {}
     assert [record.kind for record in result.rounds] == ["comparison", "placement"]
     assert sites.compare(asked) == result
+
+
+def test_windows_of_rows_are_counted_with_the_scores_of_a_model(
+    sites: Federating, files: dict[str, Path]
+) -> None:
+    model = sites.train(training()).result.model
+    weeks = (("2025-08-04", "2025-08-11"), ("2025-08-11", "2025-08-18"))
+    asked = ProfileRequest(run_id="weeks", study=STUDY, as_of=AS_OF, model=model, windows=weeks)
+    result = sites.profile(asked)
+    windows = [SiteWindow.from_document(document) for document in result.windows]
+    assert [w.site for w in windows] == ["north", "north", "south", "south"]
+    for window in windows:
+        days = [line.split(",")[1] for line in files[window.site].read_text().splitlines()[1:]]
+        rows = sum(
+            window.start.date().isoformat() <= day < window.end.date().isoformat() for day in days
+        )
+        assert window.profile.rows == window.profile.scores.sum() == rows > 0
+        assert window.profile.labelled.sum() == rows
+        assert window.days == 7
+    assert result.refused == {}
+    assert sites.profile(asked) == result
+
+
+def test_a_site_that_breaks_the_study_is_counted_all_the_same_and_one_that_is_gone_is_told(
+    settings: Settings, files: dict[str, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.csv"
+    broken.write_text(files["north"].read_text().replace(",f,", ",x,"))
+    places = {"north": broken, "south": tmp_path / "gone.csv"}
+    sites = Federating.local(settings, places, engine="in_memory")
+    asked = ProfileRequest(
+        run_id="gone", study=STUDY, as_of=AS_OF, windows=(("2025-08-04", "2025-08-11"),)
+    )
+    result = sites.profile(asked)
+    (window,) = [SiteWindow.from_document(document) for document in result.windows]
+    assert window.profile.outside["sex"] > 0
+    assert list(result.refused) == ["south"]
+    assert "rows cannot be opened" in result.refused["south"]
 
 
 def test_a_run_s_name_stands_for_one_question(sites: Federating) -> None:
