@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,8 +40,12 @@ def profile(shift: float, rows: int = 4000, seed: int = 0) -> Profile:
         "marker": np.where(gone[1], np.nan, rng.lognormal(shift, 0.5, rows)),
         "town": np.where(gone[2], -1, town).astype(np.int32),
     }
-    risks = 1 / (1 + np.exp(-rng.normal(-3 + 2 * shift, 1, rows)))
-    return profile_columns(STUDY, columns, risks)
+    risks = 1 / (1 + np.exp(-rng.normal(-3 + shift, 1, rows)))
+    found = profile_columns(STUDY, columns, risks)
+    ill = rng.random(rows) < risks
+    events = profile_columns(STUDY, columns, np.where(ill, risks, 0.0)).scores
+    events[0] = 0.0  # those of no event, at a risk of zero
+    return replace(found, labelled=found.scores, events=events)
 
 
 CASES = [
