@@ -80,7 +80,7 @@ def sample(running: Running, second: float) -> Sample:
         place = Path(f"/proc/{process}")
         words = (line.split() for line in (place / "status").read_text().splitlines())
         status = {word[0]: word[1] for word in words if len(word) > 1}
-        memory += int(status["VmRSS:"]) / 1024
+        memory += int(status.get("VmRSS:", 0)) / 1024  # a process that has just ended has none
         threads += int(status["Threads:"])
         files += len(list((place / "fd").iterdir()))
     return Sample(second, memory, files, threads)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fedrisk.home import Home
@@ -16,8 +18,10 @@ from fedrisk.serving.access.rates import Rates
 from fedrisk.serving.app import create_app
 from fedrisk.serving.champion import now
 from fedrisk.serving.jobs import JobRoom
+from fedrisk.serving.process import start_server
 
-from .conftest import ROW, TestClient
+from .access.issuing import AUDIENCE, issuing, published, signed
+from .conftest import ROW, TestClient, until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -150,3 +154,33 @@ def test_single_predictions_are_not_for_other_keys(client: TestClient, secrets, 
 def test_many_predictions_are_not_for_other_keys(client: TestClient, secrets, path) -> None:
     for name in ("predict", "metrics", "admin"):
         assert client.post(path, json={}, headers=bearer(secrets[name])).status_code == 403
+
+
+def test_a_real_server_takes_the_tokens_of_its_issuer(
+    home: Home, stored: StoredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with issuing() as issuer:
+        for name, value in (("ISSUER", issuer.url), ("AUDIENCE", AUDIENCE)):
+            monkeypatch.setenv(f"FEDRISK_OIDC_{name}", value)
+        monkeypatch.setenv("FEDRISK_MOST_LAG", "60")
+        server = start_server(home, "127.0.0.1", 0, tmp_path / "log")
+        try:
+            server.wait_ready()
+
+            def asked(token: str) -> int:
+                given = bearer(token)
+                return httpx.post(f"{server.url}/predict", json=ROW, headers=given).status_code
+
+            assert asked(signed(issuer.url)) == 200
+            assert asked(signed(issuer.url, exp=int(time.time()) - 600)) == 401
+            assert asked(signed(issuer.url, scope="metrics")) == 403
+            assert asked(signed("https://other.example")) == 401
+            unknown = signed(issuer.url, kid="new", number=1)
+            assert asked(unknown) == 401
+            issuer.keys.append(published("ES256", "new", 1))
+            until(lambda: asked(signed(issuer.url, kid="new", number=1)) == 200, 60)
+            issuer.away = True
+            assert asked(signed(issuer.url)) == 200
+        finally:
+            assert server.stop() == 0
+    assert "anna" not in (tmp_path / "log").read_text()

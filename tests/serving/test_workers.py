@@ -96,6 +96,26 @@ def test_figures_add_up_over_workers_and_a_killed_one_comes_back(home: Home, ser
     assert predictions(url) == 2 * ASKED
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_jobs_of_all_workers_are_one_and_outlive_a_killed_worker(home: Home, served) -> None:
+    _, url = served
+    body = "\n".join([",".join(ROW), *[",".join(map(str, ROW.values()))] * 30_000]).encode()
+    kind = {"Content-Type": "text/csv"}
+    taken = []
+    for _ in range(4):
+        request = urllib.request.Request(f"{url}/jobs?explain=true", body, kind)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            taken.append(json.loads(answer.read())["id"])
+    os.kill(workers(home)[0], signal.SIGKILL)
+
+    def states() -> list[str]:
+        return [json.loads(read(f"{url}/jobs/{each}"))["state"] for each in taken]
+
+    assert wait_until(lambda: states() == ["done"] * 4, 120)
+    for each in taken:
+        assert read(f"{url}/jobs/{each}/result").count(b"\n") == 30_001
+
+
 def read(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=30) as answer:
         content: bytes = answer.read()
