@@ -54,6 +54,10 @@ bench: install ## Print the figures of every benchmark
 bench-federation: install ## What a round costs, beside stock Flower and NVFLARE (half an hour)
 	$(BIN)/python benchmarks/federation/compare.py --nvflare
 
+.PHONY: bench-drift
+bench-drift: install ## Every scenario with known truth: delay, false alarms, diagnosis, action, harm (minutes)
+	$(BIN)/python benchmarks/drift/scenarios.py
+
 .PHONY: bench-serving
 bench-serving: install ## The API beside a bare echo, a plain handler and MLServer (minutes; needs wrk)
 	$(BIN)/python benchmarks/serving/side_by_side.py --mlserver
