@@ -32,12 +32,6 @@ def test_groups_that_surely_differ_stay_apart():
     assert told["b"].value == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_chance_below_a_limit_grows_with_the_limit():
-    told = shrink({"a": Measured(0.0, 0.1, 200.0), "b": Measured(0.1, 0.1, 200.0)}, 0.1)["a"]
-    assert told.chance_below(-1) < 0.01 < told.chance_below(told.value) < told.chance_below(1)
-    assert told.chance_below(told.value) == pytest.approx(0.5)
-
-
 def test_a_variance_of_few_events_is_not_believed():
     tight = {"lucky": Measured(0.8, 1e-6, 2.0)} | {
         f"site-{k}": Measured(0.0, 0.1, 100.0) for k in range(6)

@@ -4,6 +4,7 @@ Two kinds. **No worse**, of AUROC, Brier score and log loss over all rows: the c
 lie inside the margin; all three must, so no correction for three is due (an intersection-union
 test; Berger, Technometrics 1982;24:295). **Safeguards**, of calibration, seasons, sites, subgroups,
 net benefit and churn: the estimate, shrunken where a group is small, must lie inside the margin.
+What is beyond a margin fails if that is likely (``Margins.doubt``), else it is undecided.
 """
 
 from __future__ import annotations
@@ -113,6 +114,25 @@ def every_check(
     return tuple(check for concern in CHECKS for check in concern(examined))
 
 
+def beyond(value: float, se: float | None, low: float, high: float = math.inf) -> float:
+    """Chance that a figure lies outside a range, 0 to 1, from its estimate and standard error.
+
+    >>> round(beyond(0.0, 1.0, -1.0, 1.0), 2), beyond(2.0, None, -1.0, 1.0)
+    (0.32, 1.0)
+    """
+    if not se:
+        return 0.0 if low <= value <= high else 1.0
+    figure = NormalDist(value, se)
+    return figure.cdf(low) + 1 - figure.cdf(high)
+
+
+def safeguard(inside: bool, chance: float, doubt: float) -> Outcome:
+    """Pass inside a margin; fail where it is likely that the figure is beyond, else undecided."""
+    if inside:
+        return "pass"
+    return "fail" if chance >= doubt else "undecided"
+
+
 def no_worse(examined: Examined) -> list[Check]:
     """AUROC, Brier score and log loss: with confidence no worse than the margins allow."""
     told, champion, margins = examined.difference, examined.champion, examined.margins
@@ -135,10 +155,9 @@ def _no_worse(
     bound = told.value - better * examined.z * told.se
     limit = -better * margin
     outcome: Outcome = "pass"
-    if better * (told.value - limit) < 0:
-        outcome = "fail"
-    elif better * (bound - limit) < 0:
-        outcome = "undecided"
+    if better * (bound - limit) < 0:
+        chance = beyond(better * told.value, told.se, better * limit)
+        outcome = safeguard(False, chance, examined.margins.doubt)
     side = "lower" if better > 0 else "upper"
     words = {
         "pass": "no worse",
@@ -164,8 +183,9 @@ def improvement(examined: Examined) -> list[Check]:
         return []
     bound = told.value + examined.z * told.se
     judged = told.value if demanded == "estimate" else bound
-    outcome: Outcome = "pass" if judged < 0 else "fail" if told.value >= 0 else "undecided"
-    words = {"pass": "better", "fail": "no better", "undecided": "not surely better"}
+    chance = beyond(-told.value, told.se, 0.0)
+    outcome = safeguard(judged < 0, chance, examined.margins.doubt)
+    words = {"pass": "better", "fail": "no better", "undecided": "perhaps no better"}
     said = (
         f"improvement: {words[outcome]} than the champion: log loss {told.value:+.5f}, upper bound "
         f"{bound:+.5f}"
@@ -176,15 +196,9 @@ def improvement(examined: Examined) -> list[Check]:
 def calibration(examined: Examined) -> list[Check]:
     """Observed over expected events, and the calibration slope, over all rows."""
     told, champion, margins = examined.challenger, examined.champion, examined.margins
-    ratio = told.observed_expected
-    checks = [
-        _ratio(
-            "observed_expected",
-            None if ratio is None else math.log(ratio.value),
-            _log(champion.observed_expected),
-            margins.observed_expected,
-        )
-    ]
+    limit = margins.observed_expected
+    ratios = (_log(told.observed_expected), _log(champion.observed_expected))
+    checks = [_ratio("observed_expected", *ratios, limit, margins.doubt)]
     slope, own = told.calibration_slope, champion.calibration_slope
     name, low, high = "calibration_slope", margins.slope_low, margins.slope_high
     if slope is None:
@@ -194,13 +208,14 @@ def calibration(examined: Examined) -> list[Check]:
     nearer = own is not None and abs(slope.value - 1) <= abs(own.value - 1)
     margin = low if slope.value < 1 else high
     said = f"{name}: {slope.value:.2f}, range {low:g} to {high:g}" + _against(own, within, nearer)
-    outcome: Outcome = "pass" if within or nearer else "fail"
+    outcome = safeguard(within or nearer, beyond(slope.value, slope.se, low, high), margins.doubt)
     checks.append(Check(name, outcome, slope.value, None, margin, said))
     return checks
 
 
-def _log(ratio: Estimate | None) -> float | None:
-    return None if ratio is None or ratio.value <= 0 else math.log(ratio.value)
+def _log(ratio: Estimate | None) -> Shrunken | None:
+    """The logarithm of a ratio, whose error is that of the logarithm."""
+    return None if ratio is None else Shrunken(math.log(ratio.value), ratio.se or 0.0)
 
 
 def _against(own: Estimate | None, within: bool, nearer: bool) -> str:
@@ -209,18 +224,21 @@ def _against(own: Estimate | None, within: bool, nearer: bool) -> str:
     return f"; the champion's {own.value:.2f} is {'no nearer' if nearer else 'nearer'} to 1"
 
 
-def _ratio(name: str, log: float | None, champions: float | None, limit: float) -> Check:
+def _ratio(
+    name: str, log: Shrunken | None, champions: Shrunken | None, limit: float, doubt: float
+) -> Check:
     """Observed over expected, within a factor of 1, or no further from 1 than the champion's."""
     if log is None:
         return Check(name, "undecided", None, None, limit, f"{name}: not known")
-    within = abs(log) <= math.log(limit)
-    nearer = champions is not None and abs(log) <= abs(champions)
-    said = f"{name}: {math.exp(log):.2f}, range {1 / limit:.2f} to {limit:.2f}"
+    within = abs(log.value) <= math.log(limit)
+    nearer = champions is not None and abs(log.value) <= abs(champions.value)
+    ratio = math.exp(log.value)
+    said = f"{name}: {ratio:.2f}, range {1 / limit:.2f} to {limit:.2f}"
     if not within and champions is not None:
         word = "no nearer" if nearer else "nearer"
-        said += f"; the champion's {math.exp(champions):.2f} is {word} to 1"
-    outcome: Outcome = "pass" if within or nearer else "fail"
-    return Check(name, outcome, math.exp(log), None, limit, said)
+        said += f"; the champion's {math.exp(champions.value):.2f} is {word} to 1"
+    chance = beyond(log.value, log.sd, -math.log(limit), math.log(limit))
+    return Check(name, safeguard(within or nearer, chance, doubt), ratio, None, limit, said)
 
 
 def by_group(examined: Examined) -> list[Check]:
@@ -252,8 +270,7 @@ def _observed_expected(examined: Examined, family: str, groups: tuple[str, ...])
         if group not in told:
             checks.append(_unjudged(name))
             continue
-        own = champions.get(group)
-        checks.append(_ratio(name, told[group].value, None if own is None else own.value, limit))
+        checks.append(_ratio(name, told[group], champions.get(group), limit, margins.doubt))
     return checks
 
 
@@ -279,16 +296,24 @@ def _group_differences(
             measured[group] = Measured(told.value, told.se, figures.events)
     shrunken = shrink(measured, margin / 2)
     return [
-        _group_difference(f"{figure} {group}", shrunken.get(group), -better * margin, better)
+        _group_difference(
+            f"{figure} {group}",
+            shrunken.get(group),
+            -better * margin,
+            better,
+            examined.margins.doubt,
+        )
         for group in groups
     ]
 
 
-def _group_difference(name: str, told: Shrunken | None, limit: float, better: int) -> Check:
+def _group_difference(
+    name: str, told: Shrunken | None, limit: float, better: int, doubt: float
+) -> Check:
     if told is None:
         return _unjudged(name)
-    chance = told.chance_below(limit) if better > 0 else 1 - told.chance_below(limit)
-    outcome: Outcome = "fail" if better * (told.value - limit) < 0 else "pass"
+    chance = beyond(better * told.value, told.sd, better * limit)
+    outcome = safeguard(better * (told.value - limit) >= 0, chance, doubt)
     said = (
         f"{name}: {told.value:+.4f} against the champion (shrunken), margin {limit:+.4f}; chance "
         f"to be beyond it {chance:.0%}"
@@ -319,7 +344,8 @@ def net_benefit(examined: Examined) -> list[Check]:
     checks = []
     for band, told in examined.difference.net_benefit.items():
         limit = -examined.margins.net_benefit * prevalence
-        outcome: Outcome = "fail" if told.value < limit else "pass"
+        chance = beyond(told.value, told.se, limit)
+        outcome = safeguard(told.value >= limit, chance, examined.margins.doubt)
         said = (
             f"net_benefit {band}: {1000 * told.value:+.2f} true positives in 1,000 rows against "
             f"the champion, margin {1000 * limit:+.2f}"

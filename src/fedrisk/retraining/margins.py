@@ -24,8 +24,11 @@ class Margins(BaseModel):
     brier, log_loss : float
         The same of Brier score and log loss, as a share of the champion's.
     improvement : {"none", "estimate", "confidence"}
-        What the log loss has to show beyond no worse: nothing, a lower estimate, or a lower upper
-        bound.
+        What the log loss has to show beyond no worse: nothing, a lower estimate, or an upper bound
+        below the champion's.
+    doubt : float
+        With a chance below this, that a figure is beyond its margin, nothing is refused for it:
+        more events may tell.
     observed_expected : float
         Largest factor, above or below 1, of observed to expected events, over all and in each
         season.
@@ -58,6 +61,7 @@ class Margins(BaseModel):
     brier: float = Field(default=0.02, gt=0)
     log_loss: float = Field(default=0.02, gt=0)
     improvement: Literal["none", "estimate", "confidence"] = "estimate"
+    doubt: float = Field(default=0.8, ge=0.5, lt=1)
     observed_expected: float = Field(default=1.25, gt=1)
     slope_low: float = Field(default=0.7, gt=0, lt=1)
     slope_high: float = Field(default=1.4, gt=1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
@@ -30,10 +29,6 @@ class Shrunken:
 
     value: float
     sd: float
-
-    def chance_below(self, limit: float) -> float:
-        """Chance that the figure is below a limit, 0 to 1."""
-        return NormalDist(self.value, max(self.sd, 1e-12)).cdf(limit)
 
 
 @dataclass(frozen=True)
