@@ -45,7 +45,8 @@ def profile(shift: float, rows: int = 4000, seed: int = 0) -> Profile:
     ill = rng.random(rows) < risks
     events = profile_columns(STUDY, columns, np.where(ill, risks, 0.0)).scores
     events[0] = 0.0  # those of no event, at a risk of zero
-    return replace(found, labelled=found.scores, events=events)
+    beyond = {name: round(rows * 0.3 * shift) for name in columns}
+    return replace(found, labelled=found.scores, events=events, outside=beyond)
 
 
 CASES = [

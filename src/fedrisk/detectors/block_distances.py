@@ -50,6 +50,8 @@ class _OfCounts:
         return self._detector.distances(compared, self._sums(groups))
 
     def as_thin_as(self, current: Profile, groups: Groups, seed: int) -> FloatArray | None:
+        if not self._detector.one_cell:
+            return None
         sums, rows = self._sums(groups), self._detector.cells(current, self._subject).sum()
         totals = sums.sum(axis=1)
         if rows <= 0 or not (totals > 0).all() or abs(np.median(totals) / rows - 1) <= ALIKE:

@@ -48,6 +48,7 @@ class CovarianceShift(CountDetector):
     title = "Covariance shift"
     about: ClassVar[About] = "rows"
     matters = 0.05
+    one_cell: ClassVar[bool] = False
 
     def cells(self, profile: Profile, subject: str) -> FloatArray:  # noqa: ARG002 there is one
         """The moments of complete rows, in one row."""

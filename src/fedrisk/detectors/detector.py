@@ -70,12 +70,18 @@ class CountDetector:
 
     A subclass defines `cells` and `distances`; many profiles are compared at once by leading axes,
     which is what makes the nulls of a hundred blocks cheap.
+
+    Attributes
+    ----------
+    one_cell : bool
+        Whether a row counts in one cell alone, so that cells have shares; else they are other sums.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     about: ClassVar[About]
     matters: ClassVar[float]
+    one_cell: ClassVar[bool] = True
 
     def subjects(self, study: Study) -> tuple[str, ...]:
         """What of a study is looked at."""
