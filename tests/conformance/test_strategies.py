@@ -11,7 +11,7 @@ from federation.faulty import Faulty, at, crash
 
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.engines.in_memory import InMemoryGrid
-from fedrisk.federation.strategies import STRATEGIES
+from fedrisk.federation.strategies import FROM_BASE, STRATEGIES
 from fedrisk.federation.training import train
 from fedrisk.models.checks import self_test
 from fedrisk.models.logistic import LogisticModel
@@ -50,8 +50,17 @@ def sites(tmp_path_factory):
     return files
 
 
+@pytest.fixture(scope="module")
+def base(sites):
+    """A model for strategies that start from one."""
+    asked = TrainingRequest(
+        run_id="base", study=STUDY, sites=tuple(sorted(sites)), as_of=NOW.isoformat()
+    )
+    return train(Broadcast(InMemoryGrid(sites), asked, 0.001), NOW).model
+
+
 @pytest.fixture(scope="module", params=STRATEGIES)
-def result(request, sites):
+def result(request, sites, base):
     asked = TrainingRequest(
         run_id="r1",
         study=STUDY,
@@ -60,6 +69,7 @@ def result(request, sites):
         as_of=NOW.isoformat(),
         rounds=20,
         deadline=30.0,
+        base=base if request.param in FROM_BASE else None,
     )
     return train(Broadcast(InMemoryGrid(sites), asked, 0.001), NOW)
 
@@ -99,7 +109,7 @@ def test_every_round_says_what_was_asked_and_who_answered(result, sites):
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_it_goes_on_with_the_sites_that_are_left(sites, name, number):
+def test_it_goes_on_with_the_sites_that_are_left(sites, base, name, number):
     request = TrainingRequest(
         run_id="r1",
         study=STUDY,
@@ -109,6 +119,7 @@ def test_it_goes_on_with_the_sites_that_are_left(sites, name, number):
         rounds=20,
         deadline=30.0,
         quorum=2,
+        base=base if name in FROM_BASE else None,
     )
     left = {site: path for site, path in sites.items() if site != "two"}
     dropped = train(Broadcast(Faulty(sites, {"two": at(number, crash)}), request, 0.001), NOW)

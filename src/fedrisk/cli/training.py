@@ -76,6 +76,7 @@ def new_request(
     options: Mapping[str, float],
     quorum: int | None = None,
     deadline: float | None = None,
+    base: dict[str, Any] | None = None,
 ) -> TrainingRequest:
     """A request with a run id of its own; rows are judged mature as of now.
 
@@ -83,9 +84,9 @@ def new_request(
     ------
     UsageError
         When model, strategy or an option is unknown, an option or the deadline is outside its
-        range, no site is named, or the quorum cannot be met.
+        range, no site is named, the quorum cannot be met, or the base model does not fit.
     """
-    from fedrisk.federation.training import check_names
+    from fedrisk.federation.training import base_of, check_names
 
     check_names(model, strategy, options)
     if not sites:
@@ -97,7 +98,7 @@ def new_request(
             f"a deadline is above 0 and at most {LONGEST_DEADLINE:g} s, not {deadline:g}"
         )
     limits = {} if deadline is None else {"deadline": deadline}
-    return TrainingRequest(
+    request = TrainingRequest(
         run_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         study=study,
         model=model,
@@ -107,8 +108,11 @@ def new_request(
         rounds=rounds or (30 if strategy == "exact" else 10),
         options=dict(options),
         quorum=quorum,
+        base=base,
         **limits,
     )
+    base_of(request)
+    return request
 
 
 def kept_request(home: Home, run_id: str) -> TrainingRequest:

@@ -64,7 +64,8 @@ class Known:
     counts : mapping of site to counts
         ``train``, ``train_events``, ``test``, ``test_events``: the same in every round of a run.
     rows : float
-        Training rows behind the design matrix.
+        Training rows behind the design matrix; infinite where it is of an earlier model, and what
+        the columns of these rows sum to is bounded by nothing.
     """
 
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

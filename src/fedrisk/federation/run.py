@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, Self
 
+import numpy as np
+
 from fedrisk import __version__
 from fedrisk.errors import FederationError, QuorumError, SiteRefusedError, UsageError
 from fedrisk.federation.broadcast import Asked, Broadcast
@@ -147,6 +149,8 @@ class TrainingRun(Run[TrainingRequest]):
     def fit(self, query: Query, summary: FeatureSummary) -> Fit:
         """Messages of the strategy."""
         state = self.state
+        if self.broadcast.request.base is not None:
+            self.broadcast.known = Known(state.counts, np.inf)
         if state.fit is None:
             start = Start(self.broadcast, query, summary, self._keep_strategy, state.strategy)
             state.fit = STRATEGIES[self.broadcast.request.strategy](start)

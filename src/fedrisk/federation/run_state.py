@@ -102,9 +102,11 @@ def _fit_document(fit: Fit) -> dict[str, Any]:
         "hessian": fit.hessian.tolist(),
         "converged": fit.converged,
         "notes": dict(fit.notes),
+        "covariance": None if fit.covariance is None else fit.covariance.tolist(),
     }
 
 
 def _fit(document: Mapping[str, Any]) -> Fit:
-    arrays = {name: np.array(document[name], np.float64) for name in ("parameters", "hessian")}
-    return Fit(**{**document, **arrays})
+    names = ("parameters", "hessian", "covariance")
+    given = {name: document[name] for name in names if document.get(name) is not None}
+    return Fit(**{**document, **{n: np.array(v, np.float64) for n, v in given.items()}})

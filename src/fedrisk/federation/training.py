@@ -16,7 +16,7 @@ from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.query import Query
 from fedrisk.federation.run import TrainingRun
-from fedrisk.federation.strategies import STRATEGIES, Fit
+from fedrisk.federation.strategies import FROM_BASE, STRATEGIES, Fit
 from fedrisk.federation.strategies.options import check_options
 from fedrisk.models.checks import make_checks
 from fedrisk.models.logistic import LogisticModel
@@ -54,6 +54,7 @@ def train(
     """
     request = broadcast.request
     check_names(request.model, request.strategy, request.options)
+    base = base_of(request)
     run = TrainingRun.begin(broadcast, now, checkpoints)
     query = Query(
         "summary",
@@ -66,7 +67,7 @@ def train(
         until=request.until or "",
     )
     summary, design = run.summarise(query)
-    query = replace(query, design=design)
+    query = replace(query, design=design if base is None else base.design)
     fit = run.fit(query, summary)
     metrics, per_site = run.evaluate(query, fit)
     blocks = run.blocks(query, fit)
@@ -102,6 +103,33 @@ def check_names(model: str, strategy: str, options: Mapping[str, float]) -> None
     check_options(strategy, options)
 
 
+def base_of(request: TrainingRequest) -> LogisticModel | None:
+    """The model that the request's strategy starts from; None where it starts from none.
+
+    Raises
+    ------
+    UsageError
+        When there is no such model, or one too much, or it is of another study.
+    ModelFileError
+        When its document is damaged.
+    """
+    needed = request.strategy in FROM_BASE
+    if request.base is None:
+        if needed:
+            raise UsageError(f"strategy {request.strategy!r} needs a base model")
+        return None
+    if not needed:
+        raise UsageError(f"strategy {request.strategy!r} takes no base model")
+    base = LogisticModel.from_document(request.base)
+    if base.study.hash != request.study.hash:
+        raise UsageError(
+            f"the base model is of study {base.study.hash[:12]}, the run of "
+            f"{request.study.hash[:12]}",
+            hint="fit a new model: columns of another version of the study mean something else",
+        )
+    return base
+
+
 def _model(query: Query, fit: Fit, about: dict[str, object]) -> LogisticModel:
     if query.design is None:
         raise ValueError("a fitted query holds a design matrix")
@@ -110,7 +138,9 @@ def _model(query: Query, fit: Fit, about: dict[str, object]) -> LogisticModel:
         design=query.design,
         intercept=float(fit.parameters[0]),
         coefficients=fit.parameters[1:].copy(),
-        covariance=posterior_covariance(fit.hessian, query.design.constant),
+        covariance=posterior_covariance(fit.hessian, query.design.constant)
+        if fit.covariance is None
+        else fit.covariance,
         about=about,
     )
 
@@ -127,6 +157,7 @@ def _about(
         "run_id": request.run_id,
         "created": created,
         "strategy": request.strategy,
+        "base": None if request.base is None else request.base["about"].get("run_id"),
         "as_of": request.as_of,
         "since": request.since,
         "until": request.until,

@@ -74,7 +74,7 @@ class Policy(BaseModel):
 
     approved_studies_only: bool = True
     models: tuple[str, ...] = ("logistic",)
-    strategies: tuple[str, ...] = ("exact", "fedavg", "fedprox", "fedadam")
+    strategies: tuple[str, ...] = ("exact", "fedavg", "fedprox", "fedadam", "recalibrate")
     queries: tuple[str, ...] = ("summary", "newton", "descent", "evaluation")
     intercept: float = Field(default=15.0, gt=0)
     coefficient: float = Field(default=5.0, gt=0)

@@ -72,17 +72,21 @@ class Fit:
     ----------
     parameters : (1 + columns,) array
         Intercept and standardised coefficients.
-    hessian : (1 + columns, 1 + columns) array
-        Penalised Hessian there.
+    hessian : (fitted, fitted) array
+        Penalised Hessian there, of what was fitted: of all parameters, unless the strategy says
+        otherwise.
     converged : bool
     notes : mapping
         Figures for the model card.
+    covariance : (1 + columns, 1 + columns) array or None
+        Of the parameters, where it is not the inverse of the Hessian.
     """
 
     parameters: FloatArray
     hessian: FloatArray
     converged: bool
     notes: Mapping[str, float] = field(default_factory=dict)
+    covariance: FloatArray | None = None
 
 
 class Strategy(Protocol):
