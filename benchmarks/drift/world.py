@@ -132,7 +132,8 @@ def build(scenario: str, setting: Setting, score: Score | None = None) -> World:
     """Simulate a scenario; ``score`` is what somebody acts on in `label-contamination`."""
     size = (setting.sites, setting.people, setting.days, setting.seed, setting.start)
     study = study_of(scenario)
-    cohorts = list(simulate(*size, scenario=scenario, change=setting.change, score=score))
+    change = None if scenario == "none" else setting.change
+    cohorts = list(simulate(*size, scenario=scenario, change=change, score=score))
     broken = find_scenario(scenario).kind == "quality"
     plain = list(simulate(*size)) if broken else cohorts
     pairs = zip(cohorts, plain, strict=True)
