@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fedrisk.cli.drift_report import drift_report
 from fedrisk.cli.options import json_option
 from fedrisk.errors import FederationError, UsageError
 
@@ -27,6 +28,9 @@ folder_option = click.option(
 @click.group()
 def site() -> None:
     """Take part in a federation with one site's rows, and guard what leaves."""
+
+
+site.add_command(drift_report)
 
 
 @site.command()
