@@ -42,18 +42,21 @@ def block_distances(detector: Detector, subject: str, blocks: Blocks) -> BlockDi
 class _OfCounts:
     def __init__(self, detector: CountDetector, subject: str, blocks: Blocks) -> None:
         self._detector, self._subject = detector, subject
-        self._counts = np.array([detector.cells(p, subject) for p in blocks.profiles], np.float64)
+        counts = np.array([detector.cells(p, subject) for p in blocks.profiles], np.float64)
+        self._rows = counts.sum(axis=1)
+        # Consecutive blocks add up to a difference of two of these.
+        self._until = np.concatenate([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
         self._people = blocks.people
 
     def between(self, groups: Groups) -> FloatArray:
-        compared = groups.comparison.astype(np.float64) @ self._counts
-        return self._detector.distances(compared, self._sums(groups))
+        compared = self._sums(groups.comparison)
+        return self._detector.distances(compared, self._sums(groups.members))
 
     def as_thin_as(self, current: Profile, groups: Groups, seed: int) -> FloatArray | None:
         if not self._detector.one_cell:
             return None
-        sums, rows = self._sums(groups), self._detector.cells(current, self._subject).sum()
-        totals = sums.sum(axis=1)
+        totals = groups.members @ self._rows
+        rows = self._detector.cells(current, self._subject).sum()
         if rows <= 0 or not (totals > 0).all() or abs(np.median(totals) / rows - 1) <= ALIKE:
             return None
         people = groups.members @ self._people / groups.members.sum(axis=1)
@@ -62,18 +65,23 @@ class _OfCounts:
         fewer = np.abs(totals / rows - 1)
         drawn = np.maximum(np.rint(persons / np.maximum(fewer, 1e-3)), 2).astype(np.int64)
         random = np.random.default_rng(seed)
-        noisy = random.multinomial(drawn, sums / totals[:, None]) * (rows / drawn)[:, None]
-        compared = groups.comparison.astype(np.float64) @ self._counts
+        drawn_rows = random.multinomial(drawn, self._sums(groups.members) / totals[:, None])
+        noisy = drawn_rows * (rows / drawn)[:, None]
+        compared = self._sums(groups.comparison)
         return self._detector.distances(compared, noisy)
 
     def of(self, current: Profile, chosen: BoolArray) -> float | None:
-        compared = self._counts[chosen].sum(axis=0)
+        compared = self._sums(chosen[None])[0]
         cells = self._detector.cells(current, self._subject)
         found = float(self._detector.distances(compared, cells))
         return found if np.isfinite(found) else None
 
-    def _sums(self, groups: Groups) -> FloatArray:
-        sums: FloatArray = groups.members.astype(np.float64) @ self._counts
+    def _sums(self, chosen: BoolArray) -> FloatArray:
+        """Counts of the blocks chosen in each row, ``(rows, cells)``; at least one in each."""
+        steps = np.diff(chosen.astype(np.float64), axis=1, prepend=0, append=0)
+        rows, places = np.nonzero(steps)
+        parts = -steps[rows, places, None] * self._until[places]
+        sums: FloatArray = np.add.reduceat(parts, np.searchsorted(rows, np.arange(len(chosen))))
         return sums
 
 

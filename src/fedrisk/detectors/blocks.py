@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedrisk.profiles.profile import Profile
 from fedrisk.profiles.reference import Reference
-from fedrisk.profiles.seasons import SEASONS, Season, season_of
+from fedrisk.profiles.seasons import SEASONS, season_of
 from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.study.records import BoolArray, FloatArray
 
@@ -44,16 +45,16 @@ class Spans:
     starts: FloatArray
     ends: FloatArray
 
-    @property
+    @cached_property
     def middles(self) -> FloatArray:
         middles: FloatArray = (self.starts + self.ends) / 2
         return middles
 
-    @property
-    def seasons(self) -> list[Season]:
+    @cached_property
+    def seasons(self) -> NDArray[np.str_]:
         """Season of each middle."""
         days = self.middles.astype("datetime64[D]").tolist()
-        return [season_of(day) for day in days]
+        return np.array([season_of(day) for day in days], np.str_)
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ class Groups:
         """Groups that resemble each other: those of a season, or all."""
         if not by_season:
             return [np.ones(len(self.members), np.bool_)]
-        seasons = np.array(self.spans.seasons)
-        return [seasons == season for season in SEASONS]
+        return [np.asarray(self.spans.seasons == season, np.bool_) for season in SEASONS]
 
 
 class Blocks:

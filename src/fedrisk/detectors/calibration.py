@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -59,6 +60,15 @@ class Finding:
     reason: str = ""
 
 
+class _Compared(NamedTuple):
+    """Which blocks a window is compared with, from how long before, and why in vain."""
+
+    against: Against
+    chosen: BoolArray
+    lag: float | None
+    unlike: str
+
+
 class Calibration:
     """Nulls of a reference, made when they are first asked for and kept.
 
@@ -73,10 +83,13 @@ class Calibration:
         self.reference = reference
         self._seed = seed
         self._blocks: dict[str | None, Blocks] = {}
+        self._comparisons: dict[tuple[str | None, datetime, datetime, float], _Compared] = {}
         self._groups: dict[tuple[str | None, int, float | None], Groups] = {}
         self._distances: dict[tuple[str, str, str | None], BlockDistances] = {}
         self._between: dict[tuple[str, str, str | None, int, float | None], FloatArray] = {}
-        self._scales: dict[tuple[str, str, str | None, int, float | None], Scale | None] = {}
+        self._scales: dict[
+            tuple[str, str, tuple[str | None, ...], int, float | None], Scale | None
+        ] = {}
 
     def finding(self, detector: Detector, window: SiteWindow, subject: str) -> Finding:
         """Distance, effect and p-value of one subject in one window.
@@ -91,16 +104,21 @@ class Calibration:
         """
         site = window.site if window.site in self.reference.sites else None
         require_same_study(self.reference.of(site), window.profile)
-        blocks = self._blocks_of(site)
-        against, chosen, lag = _compared(blocks, window)
+        against, chosen, lag, unlike = self._compared(site, window)
         distance = self._of(detector, subject, site).of(window.profile, chosen)
-        reason = "the window has too few rows" if distance is None else _unlike(blocks, window)
+        reason = "the window has too few rows" if distance is None else unlike
         null = None
         if not reason:
             if against != "whole reference":
                 null = self._null(detector, subject, site, window, lag)
             reason = "" if null else f"the reference has fewer than {LEAST_BLOCKS} like blocks"
         return _finding(detector, subject, window.site, distance, null, against, reason)
+
+    def _compared(self, site: str | None, window: SiteWindow) -> _Compared:
+        key = (site, window.start, window.end, window.days)
+        if key not in self._comparisons:
+            self._comparisons[key] = _compared(self._blocks_of(site), window)
+        return self._comparisons[key]
 
     def _null(
         self,
@@ -128,21 +146,23 @@ class Calibration:
     def _scale(
         self, detector: Detector, subject: str, site: str | None, size: int, lag: float | None
     ) -> Scale | None:
-        key = (detector.name, subject, site, size, lag)
+        neighbours = self._neighbours(site)
+        key = (detector.name, subject, neighbours, size, lag)
         if key not in self._scales:
             strata = []
-            for other in self._neighbours(site):
+            for other in neighbours:
                 groups = self._groups_of(other, size, lag)
                 found = self._among(detector, subject, other, size, lag)
                 strata += [_finite(found[part], size) for part in groups.strata(lag is None)]
             self._scales[key] = shared_scale(strata, FLOOR * detector.matters)
         return self._scales[key]
 
-    def _neighbours(self, site: str | None) -> list[str | None]:
+    def _neighbours(self, site: str | None) -> tuple[str | None, ...]:
+        """A site and others whose blocks help to tell the spread; sorted, to be found again."""
         if site is None:
-            return [None]
+            return (None,)
         others = [other for other in self.reference.sites if other != site]
-        return [site, *others[:OTHER_SITES]]
+        return tuple(sorted([site, *others[:OTHER_SITES]]))
 
     def _among(
         self, detector: Detector, subject: str, site: str | None, size: int, lag: float | None
@@ -171,18 +191,18 @@ class Calibration:
         return self._blocks[site]
 
 
-def _compared(blocks: Blocks, window: SiteWindow) -> tuple[Against, BoolArray, float | None]:
-    """What a window is compared with: which blocks, and how long before where not in season."""
-    span = span_of(window)
+def _compared(blocks: Blocks, window: SiteWindow) -> _Compared:
+    """What a window is compared with."""
+    span, unlike = span_of(window), _unlike(blocks, window)
     season = blocks.season_around(span)
     if season is not None:
-        return "same season", season, None
+        return _Compared("same season", season, None, unlike)
     lag = blocks.lag_of(span)
     if lag is not None:
         before = blocks.season_before(span, lag)[0]
         if before.any():
-            return "season before", before, lag
-    return "whole reference", np.ones(len(blocks), np.bool_), None
+            return _Compared("season before", before, lag, unlike)
+    return _Compared("whole reference", np.ones(len(blocks), np.bool_), None, unlike)
 
 
 def _unlike(blocks: Blocks, window: SiteWindow) -> str:

@@ -76,6 +76,7 @@ class LabelShift(CountDetector):
     title = "Label shift"
     about: ClassVar[About] = "labels"
     matters = 0.3
+    one_cell: ClassVar[bool] = False
 
     def cells(self, profile: Profile, subject: str) -> FloatArray:  # noqa: ARG002 there is one
         """Scores, labelled rows and events by score bin, one after the other, ``(582,)``."""

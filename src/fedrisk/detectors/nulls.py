@@ -136,7 +136,7 @@ def shared_scale(strata: Sequence[tuple[FloatArray, float]], floor: float) -> Sc
     enough = [(log_distances(d, floor), n) for d, n in strata if min(n, len(d)) >= 3]
     if len(enough) < 2:
         return None
-    degrees = np.array([n - 1 for _, n in enough])
+    degrees = np.array([min(n, len(d)) - 1.0 for d, n in enough])
     variances = np.array([max(d.var(ddof=1), LEAST_SCALE**2) for d, _ in enough])
     logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
     excess = logs.var(ddof=1) - polygamma(1, degrees / 2).mean()
@@ -160,5 +160,8 @@ def _inverse_trigamma(value: float) -> float:
     guess = 0.5 + 1 / value
     for _ in range(20):
         trigamma = float(polygamma(1, guess))
-        guess += trigamma * (1 - trigamma / value) / float(polygamma(2, guess))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, guess))
+        guess += step
+        if abs(step) <= 1e-6 * guess:
+            break
     return guess
