@@ -107,7 +107,7 @@ def test_a_missing_policy_is_an_error_and_no_default(tmp_path: Path) -> None:
 def test_the_open_policy_switches_every_rule_off() -> None:
     """Of each key the value that can refuse nothing; kinds are those that there are."""
     for key, value in OPEN:
-        if key in ("models", "strategies", "queries"):
+        if key in ("models", "strategies", "queries", "window_days"):
             assert value == getattr(Policy(), key)
         elif isinstance(getattr(Policy(), key), bool):
             assert value is (key == "related_studies")

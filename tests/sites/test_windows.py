@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedrisk.errors import DataError
-from fedrisk.sites.windows import count_distinct, cut, latest_weeks, load_rows
+from fedrisk.sites.windows import count_distinct, latest_weeks, load_rows, places_in, whole
 from fedrisk.study import parse_study
 
 STUDY = parse_study(
@@ -106,17 +106,16 @@ def test_a_label_is_told_once_it_is_mature(tmp_path: Path) -> None:
 def test_rows_without_a_readable_time_are_in_no_window(tmp_path: Path) -> None:
     days = ["2025-01-05T23:59:59Z", "2025-01-06", "2025-01-12T23:59:59", "2025-01-13", "", "soon"]
     rows = load_rows(STUDY, "s", write(tmp_path / "f.csv", *({"day": d} for d in days)), AS_OF)
-    week = (datetime(2025, 1, 6, tzinfo=UTC), datetime(2025, 1, 13))  # noqa: DTZ001 naive is UTC
-    later = (datetime(2025, 1, 20, tzinfo=UTC), datetime(2025, 1, 27, tzinfo=UTC))
-    done = cut(rows, [week, later], AS_OF)
-    assert done.window.tolist() == [-1, 0, 0, -1, -1, -1]
-    assert len(cut(rows, [], AS_OF)) == 0
+    starts = np.array(["2025-01-06", "2025-01-20"], "datetime64[us]")
+    found = places_in(rows.times, starts, starts + np.timedelta64(7, "D"))
+    assert found.tolist() == [-1, 0, 0, -1, -1, -1]
+    assert places_in(rows.times, starts[:0], starts[:0]).tolist() == [-1] * 6
 
 
 def test_a_study_without_times_has_one_window(tmp_path: Path) -> None:
     study = STUDY.model_copy(update={"time": None, "horizon": "0d"})
     rows = load_rows(study, "s", write(tmp_path / "f.csv", {}, {"day": "soon"}), AS_OF)
-    done = cut(rows, [], AS_OF)
+    done = whole(rows, AS_OF)
     assert done.window.tolist() == [0, 0]
     assert str(done.end[0]).startswith("2025-02-01")
 

@@ -25,8 +25,9 @@ from fedrisk.errors import (
     SiteFolderError,
 )
 from fedrisk.federation.answers import answer
-from fedrisk.federation.profiling import cut_as_asked, window_counts
+from fedrisk.federation.profiling import closed_counts, cut_as_asked, window_counts
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
+from fedrisk.sites.closed_rows import ClosedRows, close_rows
 from fedrisk.sites.cohort import Cohort, load_cohort
 from fedrisk.sites.disclosure.case import Case
 from fedrisk.sites.disclosure.review import examine, group_sizes, hide, protect
@@ -137,7 +138,10 @@ class Guard:
             self.site.check_related(query.study)
             self.site.check_time(query.study, query.run_id, query.as_of, now)
             time, cost = now.isoformat(timespec="microseconds"), max(len(query.parameters), 1)
-            about = (query.study.hash, query.run_id, query.kind, query.digest)
+            # Scores of all rows tell as much as an evaluation's of the test rows.
+            scores = query.kind == "profile" and query.parameters.size > 0
+            kind = "evaluation" if scores else query.kind
+            about = (query.study.hash, query.run_id, kind, query.digest)
             self.site.charge(*about, cost=cost, now=time)
 
     def examine_rows(self, query: Query, cohort: Cohort, now: datetime) -> Case | None:
@@ -155,6 +159,17 @@ class Guard:
         case = Case(self.policy, query, protect(self.policy, cohort))
         examine(case)
         return case
+
+    def close(self, rows: TimedRows, query: Query, now: datetime) -> ClosedRows:
+        """The rows that windows may count: of closed stretches of time, as they were told before.
+
+        Raises
+        ------
+        SiteFolderError
+            When the ledger cannot be used.
+        """
+        kept = None if self.site is None else self.site.stretches
+        return close_rows(rows, self.policy, kept, datetime.fromisoformat(query.as_of), now)
 
     def count_refusal(self, query: Query, now: datetime) -> None:
         """Count a refusal that depends on the rows: each tells something of them."""
@@ -227,7 +242,7 @@ def _answered_from_rows(
     query: Query, site: str, path: Path, guard: Guard, errand: Errand | None, now: datetime
 ) -> RecordDict:
     if query.kind == "profile":
-        return _answered_windows(query, open_rows(query, site, path), guard, errand)
+        return _answered_windows(query, open_rows(query, site, path), guard, errand, now)
     cohort, study_hash = open_cohort(query, site, path), query.study.hash
     case = guard.examine_rows(query, cohort, now)
     if case is None or case.cohort is None:
@@ -241,15 +256,17 @@ def _answered_from_rows(
 
 
 def _answered_windows(
-    query: Query, rows: TimedRows, guard: Guard, errand: Errand | None
+    query: Query, rows: TimedRows, guard: Guard, errand: Errand | None, now: datetime
 ) -> RecordDict:
-    if guard.policy is not OPEN:
-        raise DisclosureError("windows are not counted here (rule: known kind)")
-    counts = window_counts(rows, cut_as_asked(rows, query), query)
+    if guard.policy is OPEN:
+        counts = window_counts(rows, cut_as_asked(rows, query), query)
+    else:
+        counts = closed_counts(guard.close(rows, query, now), guard.policy, query)
+    total = float(counts.rows.sum())
+    if errand is not None:
+        errand = replace(errand, groups={"rows": total, "windows": float(len(counts.rows))})
     released = release([counts], query.dimensions, errand)
-    return reply_content(
-        rows.site, query.study.hash, released.arrays, int(counts.rows.sum()), released.head
-    )
+    return reply_content(rows.site, query.study.hash, released.arrays, int(total), released.head)
 
 
 def _refused(site: str, error: Exception, guard: Guard | None, errand: Errand | None) -> RecordDict:

@@ -30,6 +30,7 @@ from fedrisk.sites.cohort_rows import Apart, cohort_rows, fingerprint
 from fedrisk.sites.egress.log import EgressLog
 from fedrisk.sites.ledger import Ledger, Limits
 from fedrisk.sites.policy import Policy, explain, load_policy, read_toml
+from fedrisk.sites.stretch_ledger import StretchLedger
 from fedrisk.study import Study
 
 if TYPE_CHECKING:
@@ -210,6 +211,12 @@ class Site:
     def cohort_key(self) -> bytes:
         """Key of the ledger's row digests, derived from the signing key."""
         return hashlib.sha256(b"fedrisk cohort 1\n" + self.key.private_bytes_raw()).digest()
+
+    @property
+    def stretches(self) -> StretchLedger:
+        """How time was closed here, and which rows of it were told."""
+        key = hashlib.sha256(b"fedrisk stretch 1\n" + self.key.private_bytes_raw()).digest()
+        return StretchLedger(self.ledger, key)
 
     def _approved(self, study_hash: str) -> list[str]:
         """When a study was approved, oldest first."""

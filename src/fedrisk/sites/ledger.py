@@ -42,6 +42,13 @@ CREATE TABLE IF NOT EXISTS compared (
 );
 CREATE TABLE IF NOT EXISTS refusals (day TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS times (run TEXT PRIMARY KEY, study TEXT NOT NULL, as_of TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS stretches (
+  clock TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, PRIMARY KEY (clock, start)
+);
+CREATE TABLE IF NOT EXISTS told (
+  rows TEXT NOT NULL, start INTEGER NOT NULL, part TEXT NOT NULL, fingerprint TEXT NOT NULL,
+  digests BLOB NOT NULL, people BLOB NOT NULL, PRIMARY KEY (rows, start, part, fingerprint)
+);
 """
 # Earlier releases kept ``cohorts``, both sides together and without cells. What those differ by is
 # unknown; a cohort that is asked about again moves to ``compared``.
@@ -79,7 +86,8 @@ class Ledger:
     path: Path
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection that no other process writes beside; what is done counts as a whole."""
         try:
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         except sqlite3.Error as error:
@@ -112,7 +120,7 @@ class Ledger:
         The same question again on the same day costs nothing: its answer is the same.
         """
         day = time[:10]
-        with self._open() as connection:
+        with self.transaction() as connection:
             asked = connection.execute(
                 "SELECT 1 FROM questions WHERE study = ? AND day = ? AND question = ?",
                 (study, day, question),
@@ -134,7 +142,7 @@ class Ledger:
     ) -> None:
         """Count a refusal, once a question and day, until the day has so many."""
         row = (study, time[:10], run, REFUSED, f"{REFUSED} {question}", 1.0, time)
-        with self._open() as connection:
+        with self.transaction() as connection:
             if _sum(connection, time[:10], REFUSED) < most:
                 connection.execute(
                     "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
@@ -142,7 +150,7 @@ class Ledger:
 
     def count_told(self, day: str) -> int:
         """Count a refusal that leaves, whatever its cause; how many left on that day (UTC)."""
-        with self._open() as connection:
+        with self.transaction() as connection:
             (number,) = connection.execute(
                 "INSERT INTO refusals VALUES (?, 1) "
                 "ON CONFLICT (day) DO UPDATE SET number = number + 1 RETURNING number",
@@ -152,13 +160,13 @@ class Ledger:
 
     def told(self) -> dict[str, int]:
         """Refusals that left, a day, newest first."""
-        with self._open() as connection:
+        with self.transaction() as connection:
             rows = connection.execute("SELECT day, number FROM refusals ORDER BY day DESC")
             return dict(rows.fetchall())
 
     def related(self, study: str, columns: frozenset[str]) -> str:
         """Remember a study's columns; an earlier study that reads one of them, if any."""
-        with self._open() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO studies VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (study, json.dumps(sorted(columns))),
@@ -167,7 +175,7 @@ class Ledger:
 
     def would_relate(self, study: str, columns: frozenset[str]) -> str:
         """As `related`, of a study that nobody has asked about yet; nothing is remembered."""
-        with self._open() as connection:
+        with self.transaction() as connection:
             return _earlier(connection, study, columns)
 
     def first_asked(self, study: str) -> str:
@@ -175,7 +183,7 @@ class Ledger:
 
         Refusals do not count: a study is refused before its first approval.
         """
-        with self._open() as connection:
+        with self.transaction() as connection:
             (first,) = connection.execute(
                 "SELECT MIN(time) FROM questions WHERE study = ? AND kind != ?", (study, REFUSED)
             ).fetchone()
@@ -183,7 +191,7 @@ class Ledger:
 
     def freeze(self, run: str, study: str, cohort: str) -> bool:
         """Bind a run to its first message's cohort; whether this is still the cohort."""
-        with self._open() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO runs VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (run, study, cohort)
             )
@@ -201,7 +209,7 @@ class Ledger:
         as_of : str
             ISO 8601 in UTC, always with as many digits, so that texts order as times do.
         """
-        with self._open() as connection:
+        with self.transaction() as connection:
             newest = connection.execute(
                 "SELECT MAX(as_of) FROM times WHERE study = ?", (study,)
             ).fetchone()[0]
@@ -215,7 +223,7 @@ class Ledger:
 
     def knows(self, cohort: str, since: str) -> bool:
         """Whether this cohort was asked about since then, and so admitted."""
-        with self._open() as connection:
+        with self.transaction() as connection:
             found = connection.execute(
                 "SELECT 1 FROM compared WHERE cohort = ? AND time >= ?", (cohort, since)
             )
@@ -235,7 +243,7 @@ class Ledger:
 
         The same rows in another order do not differ.
         """
-        with self._open() as connection:
+        with self.transaction() as connection:
             for other in _compared(connection, rows, key, since):
                 if other is None or rows.too_close(other, apart):
                     return False
@@ -255,7 +263,7 @@ class Ledger:
     def spent(self) -> list[dict[str, Any]]:
         """Cost, questions and runs a study and day, newest first."""
         names = ("study", "day", "cost", "questions", "runs")
-        with self._open() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 "SELECT study, day, SUM(cost), COUNT(*), COUNT(DISTINCT run) FROM questions "
                 "WHERE kind != ? GROUP BY study, day ORDER BY day DESC, study",

@@ -68,6 +68,11 @@ class Policy(BaseModel):
         training rows (these also by ``effective_rows``), and test rows. Unless it is zero, a group
         among these rows is no smaller than ``contributors`` and ``pair_contributors`` allow, and
         the times asked about are in order.
+    window_days : int
+        Windows of a profile are made of steps of so many days, counted from a Monday (UTC).
+    window_people : int
+        Least people in every closed stretch of such steps, and by whom its rows may differ from
+        those that were told before, unless they are the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,7 +80,7 @@ class Policy(BaseModel):
     approved_studies_only: bool = True
     models: tuple[str, ...] = ("logistic",)
     strategies: tuple[str, ...] = ("exact", "fedavg", "fedprox", "fedadam", "recalibrate")
-    queries: tuple[str, ...] = ("summary", "newton", "descent", "evaluation")
+    queries: tuple[str, ...] = ("summary", "newton", "descent", "evaluation", "profile")
     intercept: float = Field(default=15.0, gt=0)
     coefficient: float = Field(default=5.0, gt=0)
     linear_predictor: float = Field(default=20.0, gt=0)
@@ -94,6 +99,8 @@ class Policy(BaseModel):
     related_studies: bool = False
     frozen_cohort: bool = True
     cohort_difference: int = Field(default=50, ge=0)
+    window_days: int = Field(default=7, ge=1)
+    window_people: int = Field(default=20, ge=0)
 
 
 #: Of files that belong to whoever asks: nothing is refused, nothing is counted.
@@ -117,6 +124,7 @@ OPEN = Policy(
     related_studies=True,
     frozen_cohort=False,
     cohort_difference=0,
+    window_people=0,
 )
 
 #: What `write_policy` says about each key.
@@ -142,6 +150,8 @@ _COMMENTS = {
     "refusals_per_day": "most refusals a day that depend on the rows",
     "related_studies": "answer a study over columns of another without a second approval",
     "frozen_cohort": "refuse when the rows change in the middle of a run",
+    "window_days": "profiles count whole steps of so many days, from a Monday on (UTC)",
+    "window_people": "least people in a step, or in several together; and of a change in one",
     "cohort_difference": "two cohorts asked about are the same or differ by so many rows a side",
 }
 

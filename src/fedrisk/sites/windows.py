@@ -6,7 +6,7 @@ the hard bounds is no error. All rows take part: on either side of the split, la
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from fedrisk.study import Feature, Study
 from fedrisk.study.columns import Column, TimeArray, distinct
 from fedrisk.study.records import BoolArray, Columns
 from fedrisk.study.rules import NOT_MISSING, absent_feature, check_feature, wrong_feature_type
+from fedrisk.study.values import plain
 
 #: A Monday, at which weeks are counted from.
 MONDAY = np.datetime64("1970-01-05", "us")
@@ -46,7 +47,10 @@ class TimedRows:
     times : array of datetime64 or None
         In UTC, NaT where it cannot be read; None where the study has none.
     persons : array of int64
-        The same number in all rows of one person; without an id every row is a person.
+        The same number in all rows of one person, -1 without an id; where the study has no id,
+        every row is a person.
+    names : tuple of str or None
+        The id of each person; None where the study has none.
     labelled, events : array of bool
         Where the label is known and mature, and where it is an event.
     """
@@ -57,6 +61,7 @@ class TimedRows:
     outside: Mapping[str, BoolArray]
     times: TimeArray | None
     persons: NDArray[np.int64]
+    names: tuple[str, ...] | None
     labelled: BoolArray
     events: BoolArray
 
@@ -126,9 +131,19 @@ def load_rows(study: Study, site: str, path: Path, as_of: datetime) -> TimedRows
     mature = np.ones(checked.rows, bool)
     if times is not None:
         mature = times <= instant(as_of) - np.timedelta64(study.maturity, "us")
-    persons = np.arange(checked.rows) if ids is None else distinct(ids)[1]
+    values, persons = (None, np.arange(checked.rows)) if ids is None else distinct(ids)
     labelled = known & mature
-    return TimedRows(site, study, columns, outside, times, persons, labelled, events & labelled)
+    return TimedRows(
+        site=site,
+        study=study,
+        columns=columns,
+        outside=outside,
+        times=times,
+        persons=persons,
+        names=None if values is None else tuple(plain(value) for value in values),
+        labelled=labelled,
+        events=events & labelled,
+    )
 
 
 def _read_feature(
@@ -164,17 +179,10 @@ class Cut:
         return len(self.start)
 
 
-def cut(rows: TimedRows, windows: Sequence[tuple[datetime, datetime]], as_of: datetime) -> Cut:
-    """Cut rows into windows of time, disjoint and in order.
-
-    Rows of a study without times are in one window, whatever is asked: since 1970 until ``as_of``.
-    """
-    if rows.times is None:
-        start, end = np.datetime64(0, "us"), instant(as_of)
-        return Cut(np.array([start]), np.array([end]), np.zeros(len(rows), np.intp))
-    starts = np.array([instant(start) for start, _ in windows], "datetime64[us]")
-    ends = np.array([instant(end) for _, end in windows], "datetime64[us]")
-    return Cut(starts, ends, places_in(rows.times, starts, ends))
+def whole(rows: TimedRows, as_of: datetime) -> Cut:
+    """All rows in one window, since 1970 until a time: of a study without times."""
+    start, end = np.array([np.datetime64(0, "us")]), np.array([instant(as_of)])
+    return Cut(start, end, np.zeros(len(rows), np.intp))
 
 
 def places_in(times: TimeArray, starts: TimeArray, ends: TimeArray) -> Places:

@@ -79,7 +79,7 @@ def coefficients_of(model: dict[str, Any]) -> list[float]:
 
 
 def phase_of(run: Path, rounds: int) -> str:
-    """``summary``, ``newton 1`` and so on, ``evaluation``, ``reference``, ``recording`` or ``ended``.
+    """``summary``, ``newton 1`` and so on, ``evaluation``, ``reference``, ``recording``, ``ended``.
 
     Parameters
     ----------

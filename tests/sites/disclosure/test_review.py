@@ -40,6 +40,7 @@ class Asked:
     as_of: str = "2026-01-01"
     since: str = ""
     until: str = ""
+    windows: tuple[tuple[str, str], ...] = ()
 
 
 def make_cohort(study: Study, train: int = 300, test: int = 200, share: float = 0.3) -> Cohort:

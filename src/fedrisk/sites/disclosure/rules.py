@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 
 from fedrisk.models.design_matrix import DesignColumn
+from fedrisk.sites.cohort import instant
 from fedrisk.sites.disclosure.case import Case
 from fedrisk.study import NumberFeature, Study
 
 Rule = Callable[[Case], str]
+
+#: Most windows in one question.
+MOST_WINDOWS = 400
 
 #: Options that a question may carry, with the range that a site accepts. A step of at most the
 #: inverse curvature never crosses the optimum; a longer one, with a large ridge, goes where the
@@ -28,7 +33,8 @@ OPTIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "proximal-mu": (0.0, 1e6),
         "server-round": (0, 1e6),
         "eta": (0.0, 1e6),
-    }
+    },
+    "profile": {"weeks": (1, 106)},
 }
 
 
@@ -59,6 +65,8 @@ def declared_shape(case: Case) -> str:
     if question.kind == "summary":
         fits = given == (1, len(question.study.numbers)) or question.parameters.size == 0
         return "" if fits else "a summary takes no parameters but one centre for each number"
+    if question.kind == "profile" and question.design is None:
+        return "" if not question.parameters.size else "parameters need a design matrix"
     if question.design is None:
         return f"a question of kind {question.kind!r} needs a design matrix"
     if given[1] != 1 + len(question.design.columns):
@@ -80,6 +88,24 @@ def readable_time(case: Case) -> str:
             return "the time that the question is about cannot be read"
     if window and question.study.time is None:
         return "a window of time is asked for, and the study's rows have no time"
+    return ""
+
+
+def declared_windows(case: Case) -> str:
+    """Windows are asked of a profile alone: times, in order, that do not overlap."""
+    question, windows = case.question, case.question.windows
+    if not windows:
+        return ""
+    if question.kind != "profile" or question.study.time is None or "weeks" in question.options:
+        return "windows of time are asked for where there are none"
+    if len(windows) > MOST_WINDOWS:
+        return f"{len(windows)} windows in one question: at most {MOST_WINDOWS} are answered"
+    try:
+        times = [instant(datetime.fromisoformat(time)) for window in windows for time in window]
+    except (ValueError, OverflowError):
+        return "a window's time cannot be read"
+    if any(later < sooner for sooner, later in pairwise(times)):
+        return "windows overlap, or are not in order"
     return ""
 
 
@@ -109,6 +135,8 @@ def known_options(case: Case) -> str:
         low, high = known[name]
         if not low <= value <= high:
             return f"option {name!r} must be between {low:g} and {high:g}"
+    if case.question.options.get("weeks", 1) != int(case.question.options.get("weeks", 1)):
+        return "option 'weeks' must be a whole number"
     steps = case.question.options.get("local-steps", 1)
     if steps > case.policy.local_steps or steps != int(steps):
         return f"option 'local-steps' must be a whole number up to {case.policy.local_steps:g}"
@@ -270,6 +298,7 @@ RULES: tuple[Rule, ...] = (
     known_kind,
     declared_shape,
     readable_time,
+    declared_windows,
     finite_parameters,
     bounded_parameters,
     known_options,

@@ -1,0 +1,106 @@
+"""A site's rows in closed stretches of time: all that its policy lets windows count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from fedrisk.models.bins import Places
+from fedrisk.sites.cohort import instant
+from fedrisk.sites.policy import Policy
+from fedrisk.sites.stretch_ledger import StretchLedger
+from fedrisk.sites.stretches import Stretches, close
+from fedrisk.sites.told_rows import told_labels, told_rows
+from fedrisk.sites.windows import TimedRows, count_distinct
+from fedrisk.study.records import BoolArray
+
+
+@dataclass(frozen=True)
+class ClosedRows:
+    """Rows that windows may count.
+
+    Attributes
+    ----------
+    rows : TimedRows
+        Their labels where all of the stretch's are mature and may be told; else none.
+    stretches : Stretches
+    place : (rows,) array of int
+        Each row's stretch.
+    """
+
+    rows: TimedRows
+    stretches: Stretches
+    place: Places
+
+
+def close_rows(
+    rows: TimedRows, policy: Policy, kept: StretchLedger | None, as_of: datetime, now: datetime
+) -> ClosedRows:
+    """Close time as far as there are people, and choose the rows that may be told.
+
+    Parameters
+    ----------
+    rows : TimedRows
+    policy : Policy
+    kept : StretchLedger, optional
+        Without one nothing is known of what was told before, and nothing kept.
+    as_of : datetime
+        A stretch's labels are told once all of them are mature then.
+    now : datetime
+        The site's own clock.
+
+    Raises
+    ------
+    SiteFolderError
+        When the ledger cannot be used.
+    """
+    stretches = _stretches(rows, policy, kept, now)
+    place = np.zeros(len(rows), np.intp) if rows.times is None else stretches.places(rows.times)
+    chosen, labelled = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    mature = stretches.end <= instant(as_of) - np.timedelta64(rows.study.maturity, "us")
+    for number, (start, _) in enumerate(stretches.pairs):
+        own = np.flatnonzero(place == number)
+        ripe = rows.times is None or bool(mature[number])
+        chosen[own], labelled[own] = _told(rows.chosen(own), start, ripe, policy, kept)
+    told = replace(rows, labelled=labelled, events=rows.events & labelled).chosen(chosen)
+    return ClosedRows(told, stretches, place[chosen])
+
+
+def _stretches(
+    rows: TimedRows, policy: Policy, kept: StretchLedger | None, now: datetime
+) -> Stretches:
+    if rows.times is None:
+        return Stretches.of([(0, int(instant(now).astype(np.int64)))])
+    clock, moment = str(rows.study.time), instant(now)
+    known = Stretches.of([]) if kept is None else kept.known(clock)
+    days, people = policy.window_days, policy.window_people
+    closed = close(rows.times, rows.persons, known, days, people, moment)
+    return closed if kept is None else kept.keep(clock, closed)
+
+
+def _told(
+    rows: TimedRows, start: int, mature: bool, policy: Policy, kept: StretchLedger | None
+) -> tuple[BoolArray, BoolArray]:
+    """Which rows of a stretch are told, and which of them with their label."""
+    nothing, least = np.zeros(len(rows), bool), max(policy.window_people, 1)
+    if count_distinct(np.zeros(len(rows), np.intp), rows.persons, 1)[0] < least:
+        return nothing, nothing
+    labelled = rows.labelled if mature else nothing
+    if kept is None:
+        return ~nothing, labelled
+    about = "\n".join([*sorted(rows.columns), str(rows.study.time)])
+    digests = told_rows(rows, kept.key)
+    chosen = kept.settle((about, start, "rows"), digests, least)
+    if chosen is None:
+        return nothing, nothing
+    labelled = labelled & chosen
+    if not labelled.any():
+        return chosen, labelled
+    with_label = told_labels(rows.events[labelled], digests.only(labelled), kept.key)
+    shown = kept.settle((about, start, "labels"), with_label, least)
+    told = nothing.copy()
+    if shown is not None:
+        told[np.flatnonzero(labelled)[shown]] = True
+    return chosen, told
