@@ -31,15 +31,19 @@ class VerdictRules(BaseModel):
         Days; nothing can be said of today by windows that ended longer ago.
     future_tolerance : float
         Hours by which a window may end after now: clocks differ.
+    labelled_share : float
+        A matured window counts as evidence from this share of rows with a label on, 0 to 1.
     harm_alpha : float
         Error rate of the sequential test of calibration, over all time.
+    tolerance : float
+        Log odds ratio by which events may be off what scores say and no evidence gathers.
     least_events : float
         Events, observed or expected, below which measured harm is not judged.
     observed_expected, slope, auroc_loss : float
         Least departure of observed/expected from 1 (as a factor), of the calibration slope from
-        1, and least fall of the AUROC below the training rows', that counts as harm.
+        1, and of the AUROC from what the scores promise, that counts as harm.
     estimated_auroc_loss : float
-        The same of an AUROC estimated without labels.
+        Least fall of an AUROC that is estimated without labels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -55,9 +59,11 @@ class VerdictRules(BaseModel):
     sites_in_line: float = Field(default=0.5, ge=0, le=1)
     oldest_window: float = Field(default=120.0, gt=0)
     future_tolerance: float = Field(default=1.0, ge=0)
+    labelled_share: float = Field(default=0.8, gt=0, le=1)
     harm_alpha: float = Field(default=0.01, gt=0, lt=1)
+    tolerance: float = Field(default=0.05, ge=0)
     least_events: float = Field(default=30.0, ge=1)
-    observed_expected: float = Field(default=1.2, gt=1)
+    observed_expected: float = Field(default=1.15, gt=1)
     slope: float = Field(default=0.2, gt=0)
     auroc_loss: float = Field(default=0.03, gt=0)
     estimated_auroc_loss: float = Field(default=0.05, gt=0)

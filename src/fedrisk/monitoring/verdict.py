@@ -3,104 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
+from fedrisk.detectors.calibration import Calibration
+from fedrisk.detectors.false_discovery import FalseDiscovery
+from fedrisk.monitoring.diagnosis import (
+    Diagnosis,
+    Severity,
+    Signs,
+    Status,
+    diagnosis_of,
+    severity_of,
+    sites_out_of_line,
+    status_of,
+)
+from fedrisk.monitoring.explanation import explain
+from fedrisk.monitoring.harm import Harm, gathered, measured
+from fedrisk.monitoring.importance import importance_of
+from fedrisk.monitoring.label_quality import is_labelled, is_mature, label_faults
 from fedrisk.monitoring.memory import Memory
+from fedrisk.monitoring.outcomes import Outcomes, outcomes_of
+from fedrisk.monitoring.per_feature import FeatureVerdict, feature_verdicts
+from fedrisk.monitoring.per_site import SiteVerdict, site_verdicts
+from fedrisk.monitoring.persistence import drifted_subjects
+from fedrisk.monitoring.quality import Fault, contradictions, feature_faults
 from fedrisk.monitoring.rules import VerdictRules
+from fedrisk.monitoring.significance import Baseline, examine
+from fedrisk.monitoring.validity import Judgeable, judgeable
+from fedrisk.profiles.reference import Reference
+from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.study import Study
 
-Reference = Any
-SiteWindow = Any
-
-Status = Literal["stable", "monitor", "drift", "harm", "quality", "insufficient evidence"]
-Severity = Literal["none", "low", "medium", "high"]
-Diagnosis = Literal[
-    "none",
-    "quality",
-    "season",
-    "covariate",
-    "prevalence",
-    "calibration",
-    "concept",
-    "ageing",
-    "site out of line",
+__all__ = [
+    "Diagnosis",
+    "FeatureVerdict",
+    "Harm",
+    "Memory",
+    "Severity",
+    "SiteVerdict",
+    "Status",
+    "Verdict",
+    "VerdictRules",
+    "judge",
 ]
-
-
-@dataclass(frozen=True)
-class FeatureVerdict:
-    """The strongest finding about one feature (or the score), over detectors, sites and windows.
-
-    Attributes
-    ----------
-    statistic : float
-        Distance from the reference of the same season, on the detector's scale.
-    effect : float
-        Statistic as a multiple of the least that matters.
-    p_value, q_value : float or None
-        None where the reference has too few blocks to tell.
-    drifted : bool
-        Significant, large, important, and persistent.
-    detector, site : str
-    importance : float
-        Share of the model's spread of log-odds, 0 to 1.
-    sentence : str
-    """
-
-    statistic: float
-    effect: float
-    p_value: float | None
-    q_value: float | None
-    drifted: bool
-    detector: str
-    site: str
-    importance: float
-    sentence: str
-
-
-@dataclass(frozen=True)
-class SiteVerdict:
-    """One site's part.
-
-    Attributes
-    ----------
-    status : Status
-    windows : int
-        How many were judged.
-    rows, labelled, events : float
-    drifted : tuple of str
-        Features that drifted there.
-    reasons : tuple of str
-        Data faults, and why windows were not judged.
-    """
-
-    status: Status
-    windows: int
-    rows: float
-    labelled: float
-    events: float
-    drifted: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Harm:
-    """What the change costs.
-
-    Attributes
-    ----------
-    kind : {"measured", "estimated", "none", "unknown"}
-        By mature labels; without labels under the stated conditions; none of either; no saying.
-    figures : dict
-        Observed/expected, calibration slope, AUROC and its loss, e-value; None is unknown.
-    sentences : tuple of str
-    """
-
-    kind: Literal["measured", "estimated", "none", "unknown"]
-    figures: Mapping[str, float | None] = field(default_factory=dict)
-    sentences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +69,9 @@ class Verdict:
         The verdict in words, most important first.
     sites_out_of_line : tuple of str
         Sites that changed while the others did not.
+    sound_since : datetime or None
+        End of the last window with a fault, of any site; None where none has one. Rows before it
+        are not fit to be fitted on.
     memory : Memory
         To be handed to the next judgement, if this one counts.
     """
@@ -136,10 +86,12 @@ class Verdict:
     harm: Harm
     sentences: tuple[str, ...]
     sites_out_of_line: tuple[str, ...] = ()
+    sound_since: datetime | None = None
     memory: Memory = field(default_factory=Memory, compare=False)
 
     def document(self) -> dict[str, Any]:
         """The verdict as JSON values, without the memory."""
+        harm = asdict(self.harm) | {"since": _iso(self.harm.since)}
         return {
             "verdict": self.status,
             "severity": self.severity,
@@ -148,10 +100,15 @@ class Verdict:
             "study": self.study,
             "per_site": {site: asdict(each) for site, each in self.per_site.items()},
             "per_feature": {name: asdict(each) for name, each in self.per_feature.items()},
-            "harm": asdict(self.harm),
+            "harm": harm,
             "sites_out_of_line": list(self.sites_out_of_line),
+            "sound_since": _iso(self.sound_since),
             "sentences": list(self.sentences),
         }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
 
 
 def judge(
@@ -162,6 +119,7 @@ def judge(
     memory: Memory,
     rules: VerdictRules,
     now: datetime,
+    calibration: Calibration | None = None,
 ) -> Verdict:
     """Judge current windows against the champion's reference.
 
@@ -180,5 +138,157 @@ def judge(
     rules : VerdictRules
     now : datetime
         With a time zone.
+    calibration : Calibration, optional
+        Of this reference: who judges again and again keeps one, and what it has worked out.
+
+    Notes
+    -----
+    1. Windows are sorted out (`fedrisk.monitoring.validity`).
+    2. Columns and labels are searched for faults (`fedrisk.monitoring.quality`).
+    3. What is sound and new is compared with the same season and site of the reference, and
+       tested as one batch (`fedrisk.monitoring.significance`).
+    4. Drift is what lasts (`fedrisk.monitoring.persistence`) and the model hangs on.
+    5. Matured labels show harm or none (`fedrisk.monitoring.harm`).
+    6. Signs become a status, a diagnosis, a severity (`fedrisk.monitoring.diagnosis`).
     """
-    raise NotImplementedError
+    hindrance = _hindrance(study, reference, model)
+    if hindrance:
+        return _no_verdict(study, memory, now, hindrance)
+    sorted_out = judgeable(study, reference, windows, rules, now)
+    baseline = Baseline(study, calibration or Calibration(reference))
+    memory = _tested(baseline, sorted_out.windows, memory, rules)
+    sound = [w for w in sorted_out.windows if w.end not in memory.broken.get(w.site, ())]
+    due = [window for window in sound if is_mature(study, window, now)]
+    labelled = [window for window in due if is_labelled(window, rules)]
+    outcomes = outcomes_of(reference, labelled)
+    doubtful = _label_faults(outcomes, rules)
+    outcomes = [each for each in outcomes if each.site not in doubtful]
+    memory = _matured(reference, outcomes, memory, rules)
+    signs = Signs(
+        recent={
+            site: memory.history[site][-rules.among :]
+            for site in sorted({window.site for window in sorted_out.windows})
+        },
+        drifted={site: drifted_subjects(past, rules) for site, past in memory.history.items()},
+        importance=importance_of(study, model),
+        label_faults=doubtful,
+        measured=measured(study, reference, outcomes, memory.evidence, model, rules),
+        vanished=sorted_out.vanished,
+        overdue=bool(due) and not is_labelled(due[-1], rules),
+    )
+    return _concluded(study, signs, sorted_out, memory, rules, now)
+
+
+def _hindrance(study: Study, reference: Reference, model: Mapping[str, Any]) -> str:
+    """Why nothing can be judged at all; empty where something can."""
+    if reference.study != study.hash:
+        return f"the reference is of study {reference.study[:12]}, not of {study.hash[:12]}"
+    if model.get("study_hash", study.hash) != study.hash:
+        return f"the model is of study {model['study_hash'][:12]}, not of {study.hash[:12]}"
+    if not reference.blocks:
+        return "the reference has no block to compare with"
+    return ""
+
+
+def _no_verdict(study: Study, memory: Memory, now: datetime, reason: str) -> Verdict:
+    return Verdict(
+        status="insufficient evidence",
+        severity="low",
+        diagnosis="none",
+        at=now,
+        study=study.hash,
+        per_site={},
+        per_feature={},
+        harm=Harm("unknown"),
+        sentences=(f"insufficient evidence: {reason}",),
+        memory=memory,
+    )
+
+
+def _faults(baseline: Baseline, window: SiteWindow, rules: VerdictRules) -> tuple[Fault, ...]:
+    year = baseline.profile(window.site)
+    season = baseline.profile(window.site, window.season)
+    found = feature_faults(
+        baseline.study, year, season if season.rows else year, window.profile, rules
+    )
+    contradiction = contradictions(window.profile)
+    if contradiction:
+        found += (Fault("labels", "labels", 1.0, f"labels contradict themselves: {contradiction}"),)
+    return found
+
+
+def _tested(
+    baseline: Baseline, windows: Sequence[SiteWindow], memory: Memory, rules: VerdictRules
+) -> Memory:
+    """The memory with the faults and findings of windows that it does not know."""
+    new = [
+        window
+        for window in windows
+        if (judged := memory.judged(window.site)) is None or window.start >= judged
+    ]
+    faults = [_faults(baseline, window, rules) for window in new]
+    state = memory.discoveries
+    stream = (
+        FalseDiscovery.from_document(state)
+        if state
+        else FalseDiscovery(rate=rules.false_discoveries)
+    )
+    records, stream = examine(baseline, new, faults, stream)
+    history, broken = dict(memory.history), dict(memory.broken)
+    for window, record in zip(new, records, strict=True):
+        history[window.site] = (*history.get(window.site, ()), record)[-rules.among :]
+        if record.faults:
+            broken[window.site] = (*broken.get(window.site, ()), window.end)
+    return replace(memory, discoveries=stream.document(), history=history, broken=broken)
+
+
+def _label_faults(
+    outcomes: Sequence[Outcomes], rules: VerdictRules
+) -> dict[str, tuple[Fault, ...]]:
+    """By site, faults of the labels of its last windows."""
+    by_site: dict[str, list[Outcomes]] = {}
+    for each in outcomes:
+        by_site.setdefault(each.site, []).append(each)
+    found = {site: label_faults(past[-rules.among :], rules) for site, past in by_site.items()}
+    return {site: faults for site, faults in found.items() if faults}
+
+
+def _matured(
+    reference: Reference, outcomes: Sequence[Outcomes], memory: Memory, rules: VerdictRules
+) -> Memory:
+    """The memory with the evidence of windows whose labels it has not counted."""
+    new = [
+        each
+        for each in outcomes
+        if (counted := memory.matured.get(each.site)) is None or each.start >= counted
+    ]
+    until = dict(memory.matured) | {each.site: each.end for each in new}
+    return replace(memory, evidence=gathered(reference, new, memory.evidence, rules), matured=until)
+
+
+def _concluded(
+    study: Study,
+    signs: Signs,
+    sorted_out: Judgeable,
+    memory: Memory,
+    rules: VerdictRules,
+    now: datetime,
+) -> Verdict:
+    status = status_of(signs, rules)
+    diagnosis = diagnosis_of(signs, status, rules)
+    broken = [end for ends in memory.broken.values() for end in ends]
+    out_of_line = sites_out_of_line(signs, rules) if status in ("drift", "harm") else ()
+    return Verdict(
+        status=status,
+        severity=severity_of(signs, status, rules),
+        diagnosis=diagnosis,
+        at=now,
+        study=study.hash,
+        per_site=site_verdicts(signs, sorted_out, rules),
+        per_feature=feature_verdicts(signs, rules),
+        harm=signs.measured.harm,
+        sentences=explain(signs, sorted_out, status, diagnosis, out_of_line, rules),
+        sites_out_of_line=out_of_line,
+        sound_since=max(broken, default=None),
+        memory=memory,
+    )
