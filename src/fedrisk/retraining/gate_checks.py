@@ -183,7 +183,8 @@ def improvement(examined: Examined) -> list[Check]:
         return []
     bound = told.value + examined.z * told.se
     judged = told.value if demanded == "estimate" else bound
-    chance = beyond(-told.value, told.se, 0.0)
+    # The same model twice has no difference and no error: that is surely no improvement.
+    chance = beyond(-told.value, told.se, 0.0) if told.se else 1.0
     outcome = safeguard(judged < 0, chance, examined.margins.doubt)
     words = {"pass": "better", "fail": "no better", "undecided": "perhaps no better"}
     said = (
@@ -259,7 +260,7 @@ def by_group(examined: Examined) -> list[Check]:
 def _observed_expected(examined: Examined, family: str, groups: tuple[str, ...]) -> list[Check]:
     margins = examined.margins
     limit = margins.observed_expected if family == "season" else margins.group_observed_expected
-    scale = math.log(limit) / 2
+    scale = math.log(limit)
     told, champions = (
         shrink(_ratios(examined, model, groups), scale)
         for model in (examined.name, examined.comparison.champion)
@@ -294,7 +295,7 @@ def _group_differences(
         told: Estimate | None = getattr(figures.difference, figure)
         if told is not None and told.se is not None and figures.events >= LEAST_GROUP_EVENTS:
             measured[group] = Measured(told.value, told.se, figures.events)
-    shrunken = shrink(measured, margin / 2)
+    shrunken = shrink(measured, margin)
     return [
         _group_difference(
             f"{figure} {group}",

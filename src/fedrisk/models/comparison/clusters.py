@@ -27,8 +27,8 @@ def clusterings(people: Codes, days: Codes) -> tuple[Codes, ...]:
 
 
 def cluster_counts(codes: tuple[Codes, ...]) -> FloatArray:
-    """How many clusters there are, ``(clusterings,)``."""
-    return np.array([float(each.max(initial=-1) + 1) for each in codes])
+    """How many clusters have a row, ``(clusterings,)``."""
+    return np.array([float(np.count_nonzero(np.bincount(each))) for each in codes])
 
 
 def cluster_moments(values: FloatArray, codes: tuple[Codes, ...]) -> FloatArray:
@@ -38,7 +38,7 @@ def cluster_moments(values: FloatArray, codes: tuple[Codes, ...]) -> FloatArray:
     ----------
     values : (figures, rows) array
     codes : tuple of (rows,) arrays
-        `clusterings`.
+        `clusterings`, of these rows or of more.
 
     Returns
     -------

@@ -19,7 +19,7 @@ from fedrisk.models.comparison.clusters import (
     clusterings,
 )
 from fedrisk.models.comparison.concordance import Placement
-from fedrisk.models.comparison.rows import BANDS, ComparedRows, band_codes, group_names
+from fedrisk.models.comparison.rows import BANDS, Codes, ComparedRows, band_codes, group_names
 from fedrisk.models.logistic import expit
 from fedrisk.models.metrics import LOG_LOSS_FLOOR
 from fedrisk.study import Study
@@ -122,8 +122,9 @@ def comparison_counts(rows: ComparedRows) -> ComparisonCounts:
     values = _row_figures(rows)
     inner = values.copy()
     inner[_benefits(len(rows.logits))] = 0.0
+    codes = clusterings(rows.people, rows.days)
     by_group = [
-        _group(rows, inner if place else values, members & rows.judged)
+        _group(rows, inner if place else values, members & rows.judged, codes)
         for place, members in enumerate(rows.groups)
     ]
     stacked = {name: np.stack([each[name] for each in by_group]) for name in by_group[0]}
@@ -166,9 +167,11 @@ def _row_figures(rows: ComparedRows) -> FloatArray:
     return np.stack(figures) * rows.weights
 
 
-def _group(rows: ComparedRows, values: FloatArray, members: BoolArray) -> dict[str, FloatArray]:
+def _group(
+    rows: ComparedRows, values: FloatArray, members: BoolArray, every: tuple[Codes, ...]
+) -> dict[str, FloatArray]:
     events, weights = rows.events[members], rows.weights[members]
-    codes = clusterings(rows.people[members], rows.days[members])
+    codes = tuple(each[members] for each in every)
     own, clusters = values[:, members], cluster_counts(codes)
     pairs, aurocs, covariance = Placement.own_aurocs(
         rows.logits[:, members], events, weights, codes
