@@ -7,11 +7,12 @@ the answer was written down: it must then be as if it had been asked for once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from fedrisk.monitoring.verdict import Verdict
 from fedrisk.registry.trial_control import TrialControl
 from fedrisk.serving.trial_report import TrialReport
 from fedrisk.study import Study
@@ -63,6 +64,8 @@ class StoredVersion:
     study : Study
     document, reference : dict
         model.json and reference.json.
+    fitted_until : datetime or None
+        Where the rows end that it was fitted on; None where they have no time.
     """
 
     name: str
@@ -71,6 +74,7 @@ class StoredVersion:
     study: Study
     document: Mapping[str, Any]
     reference: Mapping[str, Any]
+    fitted_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,9 @@ class Registry(Protocol):
     FencedError
         From every move, when a later holder has moved something.
     """
+
+    def guard(self, fence: int) -> None:
+        """Refuse moves under a lower token from now on."""
 
     def standing(self) -> Standing:
         """Where the aliases point now."""
@@ -137,15 +144,15 @@ class Service:
         Why the model in its cache does not serve; empty where it does.
     requests, errors : float
         Predictions answered, and answered by a fault of the server's, since it started.
-    seconds : float or None
-        Within which 99 of 100 requests since its start were answered; None while there is none.
+    latency : dict of float to float
+        Requests by the seconds within which they were answered, cumulative, the last infinite.
     """
 
     version: str | None
     refused: str = ""
     requests: float = 0.0
     errors: float = 0.0
-    seconds: float | None = None
+    latency: Mapping[float, float] = field(default_factory=dict)
 
 
 class Server(Protocol):
@@ -164,6 +171,32 @@ class Server(Protocol):
         """How the challenger does beside the champion; None while none is tried."""
 
 
+@dataclass(frozen=True)
+class Assessment:
+    """What the current rows say about the champion.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    rows, events : float
+        Mature rows and events since the champion's last row.
+    keep : callable
+        Lets the verdict count: later ones go on from it.
+    """
+
+    verdict: Verdict
+    rows: float
+    events: float
+    keep: Callable[[], None] = lambda: None
+
+
+class Watch(Protocol):
+    """Looks at the sites' current rows."""
+
+    def assess(self, champion: StoredVersion, now: datetime) -> Assessment:
+        """Judge them against the champion's reference; a dry run keeps nothing of it."""
+
+
 class Clock(Protocol):
     """Time, with its zone."""
 
@@ -180,5 +213,6 @@ class World:
 
     sites: Sites
     registry: Registry
+    watch: Watch
     server: Server | None
     clock: Clock

@@ -1,0 +1,80 @@
+"""From ``opened``: is a retraining called for, and on which rows? They are frozen by time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from fedrisk.retraining.decision import Decision, Situation, decide
+from fedrisk.retraining.gate_rows import GateRows, Span, gate_rows
+from fedrisk.retraining.hold_gate import spent_rows
+from fedrisk.retraining.loop import digest
+from fedrisk.retraining.plan import Candidate
+from fedrisk.retraining.ports import StoredVersion
+from fedrisk.retraining.steps.step import Goes, Scene, ends
+
+RECALIBRATION = Candidate(name="recalibrated", strategy="recalibrate")
+
+
+def open_retraining(scene: Scene) -> Goes:
+    """Judge the current rows, decide, and freeze what is fitted on and what is judged by."""
+    registry = scene.world.registry
+    current = registry.standing().champion
+    if current is None:
+        return ends("abandoned", "there is no champion to improve on: `fedrisk train` makes one")
+    champion = registry.stored(current)
+    as_of = scene.as_of or scene.now
+    assessed = scene.world.watch.assess(champion, as_of)
+    began = tuple(datetime.fromisoformat(each) for each in scene.loop.plan.get("began", ()))
+    situation = Situation(
+        scene.now, scene.loop.trigger, began, rows=assessed.rows, events=assessed.events
+    )
+    decision = decide(assessed.verdict, situation, scene.plan.decision)
+    evidence = {"verdict": assessed.verdict.document(), "decision": decision.document()}
+    if decision.action not in ("retrain", "recalibrate"):
+        reason = f"no retraining: {decision.reason}"
+        return replace(ends("done", reason, evidence), then=assessed.keep)
+    if decision.needs_approval:
+        reason = f"a person has to begin it: {decision.reason}; `fedrisk retrain --trigger manual`"
+        return replace(ends("done", reason, evidence), then=assessed.keep)
+    rows = rows_for(scene, champion, as_of)
+    if rows.span is None:
+        return replace(ends("abandoned", f"no gate: {rows.reason}", evidence), then=assessed.keep)
+    frozen = {**evidence, **freeze(scene, champion, decision, as_of, rows.span)}
+    inputs = {
+        "champion": digest(champion.document),
+        "verdict": digest(evidence["verdict"]),
+        "study": champion.study.hash,
+    }
+    reason = f"{decision.reason}; judged by {rows.reason}"
+    return Goes("frozen", reason, frozen, inputs, then=assessed.keep)
+
+
+def rows_for(scene: Scene, champion: StoredVersion, as_of: datetime) -> GateRows:
+    """The latest matured rows, which are the gate's; what lies before them is fitted on."""
+    study = champion.study
+    split = as_of - study.maturity - timedelta(days=scene.plan.gate_days)
+    fitted = [split] if champion.fitted_until is None else [split, champion.fitted_until]
+    return gate_rows(study, fitted, as_of, spent_rows(scene.spent))
+
+
+def freeze(
+    scene: Scene, champion: StoredVersion, decision: Decision, as_of: datetime, gate: Span
+) -> dict[str, Any]:
+    """Which rows are fitted on and which are judged by, and who competes; JSON values."""
+    only = decision.action == "recalibrate"
+    candidates = (RECALIBRATION,) if only else scene.plan.challengers
+    days = scene.plan.fit_days
+    since = None if days is None else (gate.since - timedelta(days=days)).isoformat()
+    return {
+        "champion": champion.version,
+        "as_of": as_of.isoformat(timespec="seconds"),
+        "action": decision.action,
+        "candidates": [each.model_dump(mode="json") for each in candidates],
+        "sites": list(scene.world.sites.sites),
+        "since": since,
+        "split": gate.since.isoformat(),
+        "until": gate.until.isoformat(),
+        "maturity_seconds": champion.study.maturity.total_seconds(),
+    }
