@@ -1,9 +1,8 @@
 """Whether outcomes can say which model is better: where scores change care, they may not.
 
 A high score leads to care, care averts the event, and the row then says that the score was wrong. A
-model fitted on such rows learns that high risk is low, and on such rows it looks better (the
-"prediction paradox"; Lenert, Matheny and Walsh, J Am Med Inform Assoc 2019;26:1645; Liley et al.,
-AISTATS 2021).
+model fitted on such rows learns that high risk is low, and on such rows it looks better (Lenert,
+Matheny and Walsh, J Am Med Inform Assoc 2019;26:1645; Liley et al., AISTATS 2021).
 """
 
 from __future__ import annotations
