@@ -19,8 +19,9 @@ from fedrisk.monitoring.diagnosis import (
     sites_out_of_line,
     status_of,
 )
+from fedrisk.monitoring.estimated_harm import estimated_harm
 from fedrisk.monitoring.explanation import explain
-from fedrisk.monitoring.harm import Harm, gathered, measured
+from fedrisk.monitoring.harm import Harm, Measured, gathered, measured
 from fedrisk.monitoring.importance import importance_of
 from fedrisk.monitoring.label_quality import is_labelled, is_mature, label_faults
 from fedrisk.monitoring.memory import Memory
@@ -148,7 +149,8 @@ def judge(
     3. What is sound and new is compared with the same season and site of the reference, and
        tested as one batch (`fedrisk.monitoring.significance`).
     4. Drift is what lasts (`fedrisk.monitoring.persistence`) and the model hangs on.
-    5. Matured labels show harm or none (`fedrisk.monitoring.harm`).
+    5. Matured labels show harm or none (`fedrisk.monitoring.harm`); where they cannot tell, scores
+       may (`fedrisk.monitoring.estimated_harm`).
     6. Signs become a status, a diagnosis, a severity (`fedrisk.monitoring.diagnosis`).
     """
     hindrance = _hindrance(study, reference, model)
@@ -172,7 +174,7 @@ def judge(
         drifted={site: drifted_subjects(past, rules) for site, past in memory.history.items()},
         importance=importance_of(study, model),
         label_faults=doubtful,
-        measured=measured(study, reference, outcomes, memory.evidence, model, rules),
+        measured=_harm(study, reference, outcomes, sound, memory.evidence, model, rules),
         vanished=sorted_out.vanished,
         overdue=bool(due) and not is_labelled(due[-1], rules),
     )
@@ -264,6 +266,28 @@ def _matured(
     ]
     until = dict(memory.matured) | {each.site: each.end for each in new}
     return replace(memory, evidence=gathered(reference, new, memory.evidence, rules), matured=until)
+
+
+def _harm(
+    study: Study,
+    reference: Reference,
+    outcomes: Sequence[Outcomes],
+    sound: Sequence[SiteWindow],
+    evidence: Mapping[str, Mapping[str, Any]],
+    model: Mapping[str, Any],
+    rules: VerdictRules,
+) -> Measured:
+    """What labels say of harm; where they cannot tell, what scores say."""
+    found = measured(study, reference, outcomes, evidence, model, rules)
+    if found.harm.kind != "unknown":
+        return found
+    guessed = estimated_harm(reference, sound, evidence, rules)
+    harm = Harm(
+        kind=guessed.kind,
+        figures={**found.harm.figures, **guessed.figures},
+        sentences=(*found.harm.sentences, *guessed.sentences),
+    )
+    return replace(found, harm=harm)
 
 
 def _concluded(
