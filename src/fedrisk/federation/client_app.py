@@ -137,10 +137,11 @@ class Guard:
         if self.site is not None:
             self.site.check_related(query.study)
             self.site.check_time(query.study, query.run_id, query.as_of, now)
-            time, cost = now.isoformat(timespec="microseconds"), max(len(query.parameters), 1)
-            # Scores of all rows tell as much as an evaluation's of the test rows.
+            time = now.isoformat(timespec="microseconds")
+            cost = max(len(query.parameters), len(query.contenders), 1)
+            # Scores of all rows, or of several models, tell as much as an evaluation's.
             scores = query.kind == "profile" and query.parameters.size > 0
-            kind = "evaluation" if scores else query.kind
+            kind = "evaluation" if scores or query.contenders else query.kind
             about = (query.study.hash, query.run_id, kind, query.digest)
             self.site.charge(*about, cost=cost, now=time)
 

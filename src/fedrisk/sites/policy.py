@@ -80,7 +80,15 @@ class Policy(BaseModel):
     approved_studies_only: bool = True
     models: tuple[str, ...] = ("logistic",)
     strategies: tuple[str, ...] = ("exact", "fedavg", "fedprox", "fedadam", "recalibrate")
-    queries: tuple[str, ...] = ("summary", "newton", "descent", "evaluation", "profile")
+    queries: tuple[str, ...] = (
+        "summary",
+        "newton",
+        "descent",
+        "evaluation",
+        "profile",
+        "comparison",
+        "placement",
+    )
     intercept: float = Field(default=15.0, gt=0)
     coefficient: float = Field(default=5.0, gt=0)
     linear_predictor: float = Field(default=20.0, gt=0)

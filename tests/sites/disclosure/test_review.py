@@ -41,6 +41,7 @@ class Asked:
     since: str = ""
     until: str = ""
     windows: tuple[tuple[str, str], ...] = ()
+    contenders: tuple[()] = ()
 
 
 def make_cohort(study: Study, train: int = 300, test: int = 200, share: float = 0.3) -> Cohort:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fedrisk.models.contender import Contender
 from fedrisk.models.design_matrix import DesignMatrix
 from fedrisk.models.logistic import expit
 from fedrisk.sites.cohort import Cohort
@@ -42,6 +43,14 @@ class Question(Protocol):
     def until(self) -> str: ...
     @property
     def windows(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def contenders(self) -> tuple[Contender, ...]: ...
+
+
+#: Kinds of question that are about test rows.
+JUDGING = ("evaluation", "comparison", "placement")
+#: Those of them that are about several models.
+COMPARING = ("comparison", "placement")
 
 
 def kish(weights: FloatArray) -> float:
@@ -69,17 +78,41 @@ class Case:
         With small groups recoded; None while the rows are not open.
     at : (candidates, parameters) array, optional
         Judge these parameters in place of the question's.
+    contender : Contender, optional
+        The one of the question's models that is judged.
     """
 
     policy: Policy
     question: Question
     cohort: Cohort | None = None
     at: FloatArray | None = None
+    contender: Contender | None = None
+
+    @property
+    def parts(self) -> tuple[Case, ...]:
+        """A case for each of the question's models; the case itself where it is about one."""
+        if self.contender is not None or not self.question.contenders:
+            return (self,)
+        return tuple(replace(self, contender=each) for each in self.question.contenders)
+
+    @property
+    def judges(self) -> bool:
+        """Whether the question is about test rows."""
+        return self.question.kind in JUDGING
+
+    @property
+    def design(self) -> DesignMatrix | None:
+        """Of the model that is judged."""
+        return self.question.design if self.contender is None else self.contender.design
 
     @property
     def parameters(self) -> FloatArray:
         """What sums are computed at, ``(candidates, parameters)``."""
-        return self.question.parameters if self.at is None else self.at
+        if self.at is not None:
+            return self.at
+        if self.contender is not None:
+            return np.atleast_2d(self.contender.parameters)
+        return self.question.parameters
 
     def moved(self, parameters: FloatArray) -> Case:
         """The same case at other parameters; its rows are not transformed again."""
@@ -90,11 +123,11 @@ class Case:
     @cached_property
     def rows(self) -> tuple[FloatArray, BoolArray]:
         """Standardised columns and events of the rows that the question is about."""
-        if self.cohort is None or self.question.design is None:
+        if self.cohort is None or self.design is None:
             raise ValueError("this question is about no design matrix, or its rows are not open")
-        columns, events = self.cohort.part(test=self.question.kind == "evaluation")
+        columns, events = self.cohort.part(test=self.judges)
         with np.errstate(all="ignore"):
-            return self.question.design.transform(columns), events
+            return self.design.transform(columns), events
 
     @cached_property
     def logits(self) -> FloatArray:
@@ -126,10 +159,18 @@ class Case:
         """Whether there are test rows, and both outcomes among them, for an evaluation."""
         if self.cohort is None:
             return False
-        counts, policy = self.cohort.counts, self.policy
-        held = int(self.cohort.events[self.cohort.test].sum())
-        outcomes = (held, counts.test - held)
-        return counts.test >= policy.test_rows and min(outcomes) >= policy.test_events
+        events, policy = self.cohort.events[self.cohort.test & ~self.left_out], self.policy
+        outcomes = (int(events.sum()), int((~events).sum()))
+        return len(events) >= policy.test_rows and min(outcomes) >= policy.test_events
+
+    @property
+    def left_out(self) -> BoolArray:
+        """Rows that are not judged because a score led to care, ``(usable,)``."""
+        if self.cohort is None:
+            raise ValueError("the rows are not open")
+        if self.cohort.treated is None or not self.question.options.get("untreated"):
+            return np.zeros(len(self.cohort.events), bool)
+        return self.cohort.treated
 
     @property
     def fits(self) -> bool:

@@ -12,9 +12,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from fedrisk.errors import EgressError
+from fedrisk.models.comparison import PooledScores
 from fedrisk.models.design_matrix import DesignColumn
 from fedrisk.sites.cohort import instant
-from fedrisk.sites.disclosure.case import Case
+from fedrisk.sites.disclosure.case import COMPARING, Case
 from fedrisk.study import NumberFeature, Study
 
 Rule = Callable[[Case], str]
@@ -35,6 +37,8 @@ OPTIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "eta": (0.0, 1e6),
     },
     "profile": {"weeks": (1, 106)},
+    "comparison": {"untreated": (0, 1)},
+    "placement": {"untreated": (0, 1)},
 }
 
 
@@ -59,7 +63,7 @@ def declared_shape(case: Case) -> str:
     (`fedrisk.models.summary.summarise`). It counts as a question of its own.
     """
     question = case.question
-    given = question.parameters.shape
+    given = case.parameters.shape
     if len(given) != 2:
         return "the parameters are no table of vectors"
     if question.kind == "summary":
@@ -67,14 +71,35 @@ def declared_shape(case: Case) -> str:
         return "" if fits else "a summary takes no parameters but one centre for each number"
     if question.kind == "profile" and question.design is None:
         return "" if not question.parameters.size else "parameters need a design matrix"
-    if question.design is None:
+    if case.design is None:
         return f"a question of kind {question.kind!r} needs a design matrix"
-    if given[1] != 1 + len(question.design.columns):
-        return f"{given[1]} parameters do not fit {len(question.design.columns)} columns"
+    if given[1] != 1 + len(case.design.columns):
+        return f"{given[1]} parameters do not fit {len(case.design.columns)} columns"
     most = case.policy.candidates if question.kind == "newton" else 1
     if not 1 <= given[0] <= most:
         return f"{given[0]} parameter vectors in one question: at most {most:g} are answered"
     return ""
+
+
+def declared_contenders(case: Case) -> str:
+    """Models are named by a comparison alone, and no more than the site compares at once.
+
+    Its second question tells the models' scores over all sites, in the declared shape.
+    """
+    question, models = case.question, len(case.question.contenders)
+    if question.kind not in COMPARING:
+        return "models are named where none are compared" if models else ""
+    if not 1 <= models <= case.policy.candidates:
+        return f"{models} models in one question: at most {case.policy.candidates:g} are compared"
+    if question.design is not None:
+        return "a comparison has a design matrix for each of its models, and no other"
+    if question.kind == "comparison":
+        return "a comparison begins without parameters" if question.parameters.size else ""
+    try:
+        pooled = PooledScores.from_array(question.parameters)
+    except EgressError as error:
+        return error.message
+    return "" if len(pooled.cases) == models else "not as many scores as there are models"
 
 
 def readable_time(case: Case) -> str:
@@ -145,15 +170,15 @@ def known_options(case: Case) -> str:
 
 def declared_design(case: Case) -> str:
     """The design matrix has exactly the columns that follow from the study, with usable numbers."""
-    question = case.question
-    if question.design is None:
+    question, design = case.question, case.design
+    if design is None:
         return ""
     expected = design_skeleton(question.study)
-    given = tuple((c.name, c.feature, c.kind, c.level) for c in question.design.columns)
+    given = tuple((c.name, c.feature, c.kind, c.level) for c in design.columns)
     if given != expected:
         return "the design matrix has other columns than follow from the study"
     bounds = {feature.name: feature for feature in question.study.numbers}
-    for column in question.design.columns:
+    for column in design.columns:
         numbers = (column.fill, column.mean, column.scale)
         if not all(isinstance(number, int | float) for number in numbers):
             return f"column {column.name!r} of the design matrix is not made of numbers"
@@ -203,7 +228,7 @@ def enough_contributors(case: Case) -> str:
 
     Levels and pairs are no fewer once rows are recoded (`fedrisk.sites.disclosure.cells.recode`).
     """
-    if case.cohort is None or case.question.kind == "evaluation":
+    if case.cohort is None or case.judges:
         return ""  # test rows' scores are grouped
     least = case.policy.contributors
     _, events = case.cohort.part(test=False)
@@ -221,10 +246,10 @@ def plausible_design(case: Case) -> str:
     By the law of total variance, a site with a share s of all rows, with standard deviation d and
     mean m, makes the variance of all at least ``s * (d^2 + (m - mean)^2)``.
     """
-    if case.cohort is None or case.question.design is None:
+    if case.cohort is None or case.design is None:
         return ""
     columns, _ = case.cohort.part(test=False)
-    for column in case.question.design.columns:
+    for column in case.design.columns:
         if column.constant:
             continue
         values = column.raw(columns)
@@ -243,7 +268,7 @@ def no_dominant_row(case: Case) -> str:
     The dominance rule (Hundepool et al., Statistical Disclosure Control, Wiley 2012, 4.2.2) with
     one contributor and 50 %: such a sum is nearly that row's value.
     """
-    if case.cohort is None or case.policy.contributors <= 1 or case.question.kind == "evaluation":
+    if case.cohort is None or case.policy.contributors <= 1 or case.judges:
         return ""
     columns, _ = case.cohort.part(test=False)
     for feature in case.question.study.numbers:
@@ -271,7 +296,7 @@ def bounded_linear_predictor(case: Case) -> str:
     The rule does not look at the most extreme row: its value could be found by asking again and
     again what is just refused.
     """
-    if case.cohort is None or case.question.design is None or not len(case.rows[1]):
+    if case.cohort is None or case.design is None or not len(case.rows[1]):
         return ""
     limit, sizes = case.policy.linear_predictor, np.abs(case.logits)
     most = min(max(case.policy.contributors, 1), sizes.shape[1])
@@ -286,16 +311,33 @@ def enough_effective_rows(case: Case) -> str:
     least = case.policy.effective_rows
     if case.cohort is None or case.question.kind == "summary" or least == 0:
         return ""
-    if case.question.kind == "evaluation" and not case.enough_test_rows:
+    if case.judges and not case.enough_test_rows:
         return ""  # nothing is told then
     if case.effective_rows >= least:
         return ""
     return f"the effective sample size behind a sum is below {least:g}"
 
 
+def enough_left_out(case: Case) -> str:
+    """Rows that a comparison leaves out, for a score led to care, are none or enough.
+
+    Asked with and without them, two answers differ by these rows.
+    """
+    if case.cohort is None or not case.judges:
+        return ""
+    events = case.cohort.events[case.cohort.test & case.left_out]
+    groups = (int(events.sum()), int((~events).sum()))
+    if 0 < len(events) < case.policy.contributors:
+        return "too few test rows were treated"
+    if any(0 < group < case.policy.pair_contributors for group in groups):
+        return "too few treated test rows have one of the outcomes"
+    return ""
+
+
 #: Every rule on what is asked and of which rows, in the order in which they are judged.
 RULES: tuple[Rule, ...] = (
     known_kind,
+    declared_contenders,
     declared_shape,
     readable_time,
     declared_windows,
@@ -310,6 +352,7 @@ RULES: tuple[Rule, ...] = (
     plausible_design,
     bounded_linear_predictor,
     enough_effective_rows,
+    enough_left_out,
 )
 
 #: Rules on parameters that local steps came to, before they leave.
