@@ -54,6 +54,10 @@ bench: install ## Print the figures of every benchmark
 bench-federation: install ## What a round costs, beside stock Flower and NVFLARE (half an hour)
 	$(BIN)/python benchmarks/federation/compare.py --nvflare
 
+.PHONY: bench-profiles
+bench-profiles: install ## A million rows profiled, beside Evidently; a thousand profiles merged (minutes)
+	$(BIN)/python benchmarks/profiles.py
+
 .PHONY: bench-drift
 bench-drift: install ## Every scenario with known truth: delay, false alarms, diagnosis, action, harm (minutes)
 	$(BIN)/python benchmarks/drift/scenarios.py
