@@ -22,9 +22,14 @@ Frames = Mapping[str, Mapping[str, tuple[float, float]]]
 NO_COUNTS = {
     "site_evaluation/defined": "whether there is an AUROC: 0 or 1",
     "egress/sequence": "how many answers have left the site",
+    "window_counts/days": "on how many days there are rows",
+    "window_counts/withheld": "whether a window is told: 0 or 1",
+    "window_counts/moments": "sums of fractions, at most 1 a row",
 }
 #: Outcomes of people in a group, of which fewer may be than people in it; and the group's rows.
 OUTCOMES, GROUPS = "evaluation_sums/bin_events", "evaluation_sums/bin_rows"
+#: Every such pair.
+OUTCOMES_OF = {OUTCOMES: GROUPS, "window_counts/events": "window_counts/labelled"}
 #: Two numbers this close, relatively, are taken for the same.
 CLOSE = 1e-9
 
@@ -145,19 +150,19 @@ def _looks(array: FloatArray) -> dict[str, FloatArray]:
 def _small_counts(numbers: Numbers, least: int) -> set[str]:
     found = set()
     for name, array in numbers.items():
-        if name not in NO_COUNTS and name != OUTCOMES and _any_below(array, least):
+        if name not in NO_COUNTS and name not in OUTCOMES_OF and _any_below(array, least):
             found.add(f"count below {least} in {name}")
     return found
 
 
 def _few_outcomes(numbers: Numbers, least: int) -> set[str]:
-    if OUTCOMES not in numbers:
-        return set()
-    events, rows = numbers[OUTCOMES], numbers[GROUPS]
-    counts = {"events": events, "non-events": np.asarray(rows) - np.asarray(events)}
-    return {
-        f"{what} below {least} in a group" for what, n in counts.items() if _any_below(n, least)
-    }
+    found = set()
+    for outcomes, groups in OUTCOMES_OF.items():
+        if outcomes in numbers:
+            events = np.asarray(numbers[outcomes])
+            counts = {"events": events, "non-events": np.asarray(numbers[groups]) - events}
+            found |= {what for what, n in counts.items() if _any_below(n, least)}
+    return {f"{what} below {least} in a group" for what in found}
 
 
 def _any_below(array: np.ndarray, least: int) -> bool:
