@@ -87,6 +87,16 @@ class Home:
         return self.root / "models" / "challenger"
 
     @property
+    def trial(self) -> Path:
+        """How the challenger is tried, as the registry says it; missing where it says nothing."""
+        return self.root / "models" / "trial.json"
+
+    @property
+    def plan(self) -> Path:
+        """The change plan of retrainings, where the defaults do not do."""
+        return self.root / "plan.toml"
+
+    @property
     def federation(self) -> Path:
         """Certificates, registered keys, SuperLink database, logs."""
         return self.root / "federation"

@@ -198,7 +198,7 @@ def test_a_crash_between_alias_and_cache_is_healed(home, monkeypatch):
     _release(home, 1)
     with monkeypatch.context() as patch:
         patch.setattr(
-            promotion, "_follow", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+            promotion, "follow_aliases", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             promote(home, SETTINGS, "2", "", NOW)

@@ -12,6 +12,7 @@ from fedrisk.home import Home
 from fedrisk.models.checks import make_checks
 from fedrisk.profiles import Window
 from fedrisk.registry.cache import StoredModel, clear_model, generation, write_model
+from fedrisk.registry.trial_control import TrialControl, write_trial
 from fedrisk.serving.app import create_app
 from fedrisk.serving.capture import Capture
 from fedrisk.serving.challenger import TrialRules, in_share
@@ -236,3 +237,34 @@ def test_a_named_challenger_that_fails_is_not_answered_for(
         assert inferred_by(client) == (200, "1")
         assert inferred_by(client, "2")[0] == 500
         assert figure(client, 'challenger_errors_total{against="1",role="canary"') == 2
+
+
+def test_the_registry_turns_the_trial_on_and_off_while_requests_go_on(both: Home) -> None:
+    def says(share: float, *, shadow: bool) -> None:
+        write_trial(both.trial, TrialControl(share, shadow).text())
+
+    app = create_app(both, watch_seconds=0.01, trial_file=both.trial)
+    with TestClient(app) as client:
+        assert "challenger" not in client.get("/ready").json()
+        assert client.get("/trial").status_code == 404
+        assert figure(client, 'challenger_loads_total{result="taken"}') == 0
+        says(0.0, shadow=True)
+        until(lambda: client.get("/trial").status_code == 200)
+        assert answered_by(client) == "1"
+        until(lambda: client.get("/trial").json()["shadowed"]["rows"] == 1)
+        says(1.0, shadow=True)
+        until(lambda: answered_by(client) == "2")
+        both.trial.write_text("nonsense")
+        until(lambda: answered_by(client) == "1")
+        says(1.0, shadow=False)
+        until(lambda: answered_by(client) == "2")
+        both.trial.unlink()
+        until(lambda: answered_by(client) == "1")
+        assert client.get("/trial").status_code == 404
+
+
+def test_what_the_registry_says_overrides_the_settings(both: Home) -> None:
+    write_trial(both.trial, TrialControl(0.0, shadow=False).text())
+    rules = TrialRules(share=1.0)
+    with TestClient(create_app(both, trial_rules=rules, trial_file=both.trial)) as client:
+        assert answered_by(client) == "1"

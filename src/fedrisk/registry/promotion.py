@@ -28,6 +28,7 @@ from fedrisk.registry.cache import (
     write_model,
 )
 from fedrisk.registry.store import Store, open_store
+from fedrisk.registry.trial_control import write_trial
 from fedrisk.registry.verification import Verified, verify
 from fedrisk.registry.versions import (
     MOVE,
@@ -127,7 +128,7 @@ def register_outcome(
             raise ModelNotFoundError(
                 f"run {run_id!r} registered no model", hint="see the run's log for its error"
             )
-        served = _served_instead(home, found.name)
+        served = served_instead(home, found.name)
         first = served is None and CHAMPION not in aliases_of(store, found.name)
         if promote:
             _promote(store, home, found, "promoted when trained", now)
@@ -136,9 +137,9 @@ def register_outcome(
         chosen = (first and evaluated) or CHAMPION in found.aliases
         alias: Literal["champion", "challenger"] = CHAMPION if chosen else CHALLENGER
         if alias not in found.aliases:
-            move = _make_champion if chosen else _make_challenger
+            move = make_champion if chosen else make_challenger
             move(store, verify(store, found), "first version" if chosen else "trained", now)
-        _follow(store, home, found.name, take=False)
+        follow_aliases(store, home, found.name, take=False)
         return Released(found.version, alias, found.name, served)
 
 
@@ -188,13 +189,13 @@ def rollback(home: Home, settings: Settings, reason: str, now: datetime) -> Rele
     store = open_store(home, settings)
     with store.writing():
         name = model_name(store, home, settings)
-        past = _champions(store, name)
+        past = past_champions(store, name)
         _check_return(store, home, name, past)
         verified = verify(store, get_version(store, name, past[-2]))
-        _set(store, verified, CHAMPION, reason, now, action="rollback")
-        _point_previous(store, name, past[:-1])
-        _follow(store, home, name, take=False)
-        served = _served_instead(home, name)
+        set_alias(store, verified, CHAMPION, reason, now, action="rollback")
+        point_previous(store, name, past[:-1])
+        follow_aliases(store, home, name, take=False)
+        served = served_instead(home, name)
         return Released(verified.version.version, CHAMPION, name, served)
 
 
@@ -215,7 +216,7 @@ def refresh_cache(home: Home, settings: Settings) -> Refreshed:
     store = open_store(home, settings)
     with store.writing():
         named = bool(settings.registry_name)
-        return _follow(store, home, model_name(store, home, settings), take=named)
+        return follow_aliases(store, home, model_name(store, home, settings), take=named)
 
 
 def champions(moves: Iterable[Mapping[str, Any]], current: str | None) -> list[str]:
@@ -250,7 +251,8 @@ def champions(moves: Iterable[Mapping[str, Any]], current: str | None) -> list[s
     return stack if stack[-1:] == [current] else [*stack, current]
 
 
-def _champions(store: Store, name: str) -> list[str]:
+def past_champions(store: Store, name: str) -> list[str]:
+    """The champions of a model that led to the present one, which is last."""
     moves = [move for each in list_versions(store, name) for move in each.moves]
     return champions(moves, aliases_of(store, name).get(CHAMPION))
 
@@ -274,7 +276,7 @@ def _check_return(store: Store, home: Home, name: str, past: list[str]) -> None:
         )
 
 
-def _served_instead(home: Home, name: str) -> tuple[str, str] | None:
+def served_instead(home: Home, name: str) -> tuple[str, str] | None:
     """Name and version of the model that the home serves, where it is not this one."""
     cached = _cached(home.champion)
     return None if cached is None or cached.name == name else (cached.name, cached.version)
@@ -283,34 +285,36 @@ def _served_instead(home: Home, name: str) -> tuple[str, str] | None:
 def _promote(
     store: Store, home: Home, found: RegisteredVersion, reason: str, now: datetime
 ) -> None:
-    served = _served_instead(home, found.name)
+    served = served_instead(home, found.name)
     if CHAMPION not in found.aliases or served is not None:
-        _make_champion(store, verify(store, found), reason, now, served)
-    _follow(store, home, found.name, take=True)
+        make_champion(store, verify(store, found), reason, now, served)
+    follow_aliases(store, home, found.name, take=True)
 
 
-def _make_champion(
+def make_champion(
     store: Store,
     verified: Verified,
     reason: str,
     now: datetime,
     served: tuple[str, str] | None = None,
 ) -> None:
+    """Point the alias of the champion to a verified version, which challenges no more."""
     name, version = verified.version.name, verified.version.version
-    past = _champions(store, name)
+    past = past_champions(store, name)
     if past[-1:] == [version]:
         past = past[:-1]  # champion of its name already, and now of the home
-    _set(store, verified, CHAMPION, reason, now, served=served)
+    set_alias(store, verified, CHAMPION, reason, now, served=served)
     if aliases_of(store, name).get(CHALLENGER) == version:
         store.client.delete_registered_model_alias(name, CHALLENGER)
-    _point_previous(store, name, [*past, version])
+    point_previous(store, name, [*past, version])
 
 
-def _make_challenger(store: Store, verified: Verified, reason: str, now: datetime) -> None:
-    _set(store, verified, CHALLENGER, reason, now)
+def make_challenger(store: Store, verified: Verified, reason: str, now: datetime) -> None:
+    """Point the alias of the challenger to a verified version."""
+    set_alias(store, verified, CHALLENGER, reason, now)
 
 
-def _point_previous(store: Store, name: str, past: list[str]) -> None:
+def point_previous(store: Store, name: str, past: list[str]) -> None:
     """Show people where a rollback would lead."""
     if len(past) > 1:
         store.client.set_registered_model_alias(name, PREVIOUS, past[-2])
@@ -318,7 +322,7 @@ def _point_previous(store: Store, name: str, past: list[str]) -> None:
         store.client.delete_registered_model_alias(name, PREVIOUS)
 
 
-def _set(
+def set_alias(
     store: Store,
     verified: Verified,
     alias: str,
@@ -349,13 +353,16 @@ def _set(
     store.client.set_model_version_tag(name, version, f"{MOVE}{number:06d}", json.dumps(move))
 
 
-def _follow(store: Store, home: Home, name: str, *, take: bool) -> Refreshed:
+def follow_aliases(store: Store, home: Home, name: str, *, take: bool) -> Refreshed:
     """Let the caches follow a model; another one that serves makes place only to ``take``."""
     aliases = aliases_of(store, name)
-    if not (take and CHAMPION in aliases) and _served_instead(home, name) is not None:
+    if not (take and CHAMPION in aliases) and served_instead(home, name) is not None:
         return Refreshed(None, None, changed=False)
     places = {CHAMPION: home.champion, CHALLENGER: home.challenger}
     changed = [_follow_one(store, name, aliases.get(a), place) for a, place in places.items()]
+    challenger = aliases.get(CHALLENGER)
+    says = "" if challenger is None else get_version(store, name, challenger).trial
+    changed.append(write_trial(home.trial, says))
     return Refreshed(aliases.get(CHAMPION), aliases.get(CHALLENGER), any(changed))
 
 

@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
+from fedrisk.durable import write_whole
 from fedrisk.errors import RegistryError
 
 
@@ -66,3 +68,30 @@ class TrialControl:
 
 #: Nothing of the challenger reaches anybody.
 NO_TRIAL = TrialControl()
+
+
+def write_trial(file: Path, says: str) -> bool:
+    """Let a file say how the challenger is tried; empty takes it away. Whether that is news."""
+    if says == (file.read_text(encoding="utf-8") if file.exists() else ""):
+        return False
+    if says:
+        write_whole(file, says)
+    else:
+        file.unlink(missing_ok=True)
+    return True
+
+
+def read_trial(file: Path) -> TrialControl | None:
+    """What a file says; None where there is none.
+
+    Raises
+    ------
+    RegistryError
+        When it says nothing that can be read.
+    """
+    try:
+        return TrialControl.from_text(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RegistryError(f"{file} cannot be read: {error}") from None

@@ -24,6 +24,8 @@ STUDY_HASH = "fedrisk.study_hash"
 HASHES = "fedrisk.sha256"
 SUMMARY = "fedrisk.summary"
 MOVE = "fedrisk.move."
+#: How a challenger is tried: `fedrisk.registry.trial_control`.
+TRIAL = "fedrisk.trial"
 PAGE = 200
 
 
@@ -47,6 +49,8 @@ class RegisteredVersion:
         auroc, rows (training rows of all sites), sites (how many), strategy.
     moves : list of dict
         Alias moves to this version: at, alias, reason, number.
+    trial : str
+        How it is tried while it is challenger, as the tag says it; empty where nothing does.
     """
 
     name: str
@@ -59,6 +63,7 @@ class RegisteredVersion:
     hashes: Mapping[str, str]
     summary: Mapping[str, Any]
     moves: tuple[Mapping[str, Any], ...]
+    trial: str = ""
 
     def document(self) -> dict[str, Any]:
         """The version as JSON values."""
@@ -187,6 +192,7 @@ def _registered(found: ModelVersion, aliases: Mapping[str, str]) -> RegisteredVe
         hashes=json.loads(tags.get(HASHES, "{}")),
         summary=json.loads(tags.get(SUMMARY, "{}")),
         moves=tuple(sorted(moves, key=lambda move: int(move["number"]))),
+        trial=tags.get(TRIAL, ""),
     )
 
 

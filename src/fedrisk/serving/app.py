@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -111,6 +112,7 @@ def create_app(
     shared_figures: str = "",
     pinned: str | None = None,
     trial_rules: TrialRules | None = None,
+    trial_file: Path | None = None,
     journal: Journal | None = None,
     webhook: MlflowWebhook | None = None,
     recorder: Recorder | None = None,
@@ -142,7 +144,9 @@ def create_app(
     pinned : str, optional
         Version to serve instead of the champion, from a cache of its own.
     trial_rules : TrialRules, optional
-        How the challenger is tried; without them it is not even read.
+        How the challenger is tried, unless the registry says otherwise.
+    trial_file : Path, optional
+        Where the registry's say is found. Without both no challenger is even read.
     journal : Journal, optional
         Gets a line for every prediction request.
     webhook : MlflowWebhook, optional
@@ -161,10 +165,10 @@ def create_app(
     folder = home.champion if pinned is None else home.pinned(pinned)
     champion = Champion(folder, limits.batch_rows, clock, metrics.model_changed)
     trial = None
-    if trial_rules is not None:
+    if trial_rules is not None or trial_file is not None:
         figures = TrialMetrics(metrics.registry)
         contender = Challenger(home.challenger, limits.batch_rows, clock, figures.loaded)
-        trial = Trial(contender, trial_rules, figures)
+        trial = Trial(contender, trial_rules or TrialRules(), figures, trial_file)
         metrics.flush = trial.flush
     if journal is not None:
         journal.count_in(metrics.registry)
@@ -257,8 +261,8 @@ def _lifespan(
         work += [partial(recorder.run, seconds)] if recorder is not None else []
         work += [runner.run] if runner is not None else []
         if trial is not None:
-            await asyncio.to_thread(trial.challenger.refresh)
-            work += [partial(trial.challenger.watch, seconds), trial.run]
+            await asyncio.to_thread(trial.refresh)
+            work += [partial(trial.watch, seconds), trial.run]
             work += [partial(trial.keep, FLUSH_SECONDS)]
         tasks = [asyncio.create_task(_for_ever(each)) for each in work]
         yield
@@ -329,7 +333,7 @@ def _add_operations(
         followed = read_status(home.follower_status)
         if followed is not None:
             document["registry"] = followed.document()
-        if trial is not None:
+        if trial is not None and trial.on:
             document["challenger"] = trial.document()
         if capture is not None and capture.fault:
             document["capture"] = {"failing": capture.fault}
@@ -357,7 +361,7 @@ def _add_trial(
 
     @app.get("/trial", summary="How the challenger does beside the champion")
     async def tried() -> Response:
-        if trial is None:
+        if trial is None or not trial.on:
             raise ModelNotFoundError(
                 "no trial is on: this server tries no challenger",
                 hint="FEDRISK_SHADOW and FEDRISK_CANARY_SHARE turn it on",

@@ -58,6 +58,7 @@ def assemble(
         shared_figures=settings.figures,
         pinned=pinned,
         trial_rules=None if pinned else trial_rules(settings),
+        trial_file=None if pinned else home.trial,
         journal=make_journal(settings),
         webhook=make_webhook(home, settings),
         recorder=make_recorder(home, settings),

@@ -13,15 +13,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from fedrisk.errors import FedriskError, ModelNotFoundError, TrialError
-from fedrisk.serving.champion import Champion, ServedModel
+from fedrisk.errors import FedriskError, ModelNotFoundError, RegistryError, TrialError
+from fedrisk.registry.trial_control import read_trial
+from fedrisk.serving.champion import Champion, ServedModel, state
 from fedrisk.serving.request import Row
 from fedrisk.serving.trial_metrics import Collected, PairFigures, Side, TrialMetrics
 from fedrisk.serving.trial_report import TrialReport
@@ -36,6 +39,15 @@ class Challenger(Champion):
 
     #: What kept it from being tried.
     refusal: FedriskError | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the cache holds something else than was read."""
+        return state(self.folder) != self._seen
+
+    def leave(self) -> None:
+        """Forget what was read; it is read anew when it is tried again."""
+        self.served, self.refused, self.refusal, self._seen = None, None, None, None
 
     def _refuse(self, error: FedriskError) -> None:
         self.served, self.refusal = None, error
@@ -59,6 +71,11 @@ class TrialRules:
     share: float = 0.0
     shadow: bool = False
     most_rows: int = 20_000
+
+    @property
+    def on(self) -> bool:
+        """Whether a challenger has anything to do."""
+        return self.shadow or self.share > 0
 
 
 def in_share(key: bytes, share: float) -> bool:
@@ -95,17 +112,61 @@ class Trial:
     ----------
     challenger : Challenger
     rules : TrialRules
+        Until the file says otherwise.
     metrics : TrialMetrics
+    file : Path, optional
+        Where the registry's say on the trial is written; it overrides the rules.
     """
 
-    def __init__(self, challenger: Challenger, rules: TrialRules, metrics: TrialMetrics) -> None:
+    def __init__(
+        self,
+        challenger: Challenger,
+        rules: TrialRules,
+        metrics: TrialMetrics,
+        file: Path | None = None,
+    ) -> None:
         self.challenger = challenger
-        self.rules = rules
+        self.rules = self._given = rules
+        self._file = file
+        self._looked: tuple[int, int] | None = None
         self.metrics = metrics
         self._jobs: deque[ShadowJob] = deque()
         self._waiting = 0
         self._news = asyncio.Event()
         self._pair: Pair | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether a challenger is tried now."""
+        return self.rules.on
+
+    def refresh(self) -> None:
+        """Look at what the registry says of the trial, and at the challenger while one is tried."""
+        self._looked, said = self._stamp(), None
+        if self._file is not None:
+            with suppress(RegistryError):  # what cannot be read says nothing
+                said = read_trial(self._file)
+        given = self._given
+        self.rules = given if said is None else replace(given, share=said.share, shadow=said.shadow)
+        if self.on:
+            self.challenger.refresh()
+        else:
+            self.challenger.leave()
+
+    async def watch(self, seconds: float) -> None:
+        """Refresh for ever, every so many seconds."""
+        while True:
+            await asyncio.sleep(seconds)
+            if self._stamp() != self._looked or (self.on and self.challenger.stale):
+                await asyncio.to_thread(self.refresh)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Changes with the file."""
+        try:
+            seen = None if self._file is None else self._file.stat()
+        except OSError:
+            return None
+        return None if seen is None else (seen.st_mtime_ns, seen.st_ino)
 
     def opponent(self, champion: ServedModel) -> ServedModel | None:
         """The challenger, where it can be asked what the champion is asked."""

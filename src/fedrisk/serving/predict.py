@@ -121,7 +121,7 @@ class Predict:
 
     def _answer(self, scope: Scope, body: bytes) -> bytes:
         explain = wants_explanation(scope)
-        if self.trial is None:
+        if self.trial is None or not self.trial.on:
             return self.answer(self.champion.require(), body, explain, scope)
         return self.try_answer(self.trial, body, explain, scope)
 
@@ -267,7 +267,7 @@ class PredictBatch:
         ScoredBatch
         """
         trial = self.trial
-        challenger = None if trial is None else trial.canary(champion, key)
+        challenger = None if trial is None or not trial.on else trial.canary(champion, key)
         if challenger is not None:
             with suppress(Exception):  # whatever it is, the champion answers
                 return challenger, self.score_by(challenger, rows, explain, request_id)
@@ -278,7 +278,7 @@ class PredictBatch:
     ) -> ScoredBatch:
         """Score rows by one model and no other, and let a trial know."""
         trial = self.trial
-        if trial is None:
+        if trial is None or not trial.on:
             return self.score(served, rows, explain, request_id)
         began = perf_counter()
         try:
