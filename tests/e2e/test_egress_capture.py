@@ -236,7 +236,8 @@ def test_all_that_left_is_in_the_log_and_all_in_the_log_was_seen(
 ) -> None:
     entries = open_site(federation.folders[site]).log.verify()
     assert [entry["outcome"] for entry in entries] == ["released"] * len(entries)
-    assert {entry["kind"] for entry in entries} == set(MESSAGE_TYPES)
+    others = {"comparison", "placement"}  # of models that are there; a training run asks the rest
+    assert {entry["kind"] for entry in entries} == set(MESSAGE_TYPES) - others
     seen = []
     for reply in federation.sent[site].replies:
         (record,) = reply.content.array_records.values()

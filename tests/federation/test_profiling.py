@@ -153,6 +153,24 @@ def test_a_study_without_times_is_one_window(file: Path) -> None:
     assert (whole.profile.rows, whole.people) == (DAYS * 20, 20)
 
 
+@pytest.mark.parametrize("content", ["", ",soon,37,f,1\n", "p1,,37,f,1\n"])
+def test_a_file_without_a_row_in_time_has_empty_windows(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("patient,day,temp,sex,died\n" + content)
+    query = Query("profile", STUDY, "r", AS_OF, windows=windows(0, 2))
+    for asked in (query, replace(query, windows=(), options={"weeks": 2.0})):
+        found = site_windows(STUDY, "north", counts(file, asked))
+        assert [(w.profile.rows, w.people, w.withheld) for w in found] == [(0, 0, False)] * 2
+    (everything,) = site_windows(STUDY, "north", counts(file, replace(query, windows=())))
+    assert everything.profile.rows == 0
+
+
+def test_all_rows_of_a_study_with_times_are_one_window(file: Path) -> None:
+    (found,) = site_windows(STUDY, "north", counts(file, Query("profile", STUDY, "r", AS_OF)))
+    assert (found.profile.rows, found.days, found.people) == (DAYS * 20, DAYS, 20)
+    assert found.start == MONDAY + timedelta(hours=3)
+
+
 def test_windows_are_part_of_what_was_asked() -> None:
     query = Query("profile", STUDY, "r", AS_OF, windows=windows(0))
     again = Query.from_content(query.content())
@@ -167,6 +185,9 @@ def test_windows_are_part_of_what_was_asked() -> None:
         ("people", 1000, "more people"),
         ("days", 1000, "more days"),
         ("end", -1e12, "ends before"),
+        ("end", 1e6, "ends outside"),
+        ("end", 1e13, "of no time"),
+        ("start", -1e12, "of no time"),
         ("bins", 1000, "more values of 'temp'"),
         ("outside", 1000, "more values"),
         ("levels", 1000, "more values of 'sex'"),

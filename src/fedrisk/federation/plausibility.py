@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar, cast
 
 import numpy as np
@@ -42,6 +43,9 @@ TOLERANCE = 1e-9
 VARIANCE_SLACK = 1.1
 #: Largest log loss of one row: risks are kept that far from 0 and 1.
 LARGEST_LOSS = -float(np.log(LOG_LOSS_FLOOR)) * (1 + TOLERANCE)
+
+#: Seconds since 1970 of the years 1 and 9999: what a calendar holds.
+FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.0
 
 #: The records that answer each kind of query; others are refused.
 EXPECTED: dict[str, tuple[type[Record], ...]] = {
@@ -243,7 +247,7 @@ def _window_counts(reply: Reply, records: Records, query: Query, _known: Known) 
     _demand(reply, _counted(cells), "a window holds no counts")
     _demand(reply, np.all(counts.people <= counts.rows), "more people than rows in a window")
     _demand(reply, np.all(counts.days <= counts.rows), "more days than rows in a window")
-    _demand(reply, np.all(counts.start <= counts.end), "a window ends before it starts")
+    _spans(reply, query, counts)
     _demand(reply, reply.rows == counts.rows.sum(), "two numbers of rows")
     _demand(reply, np.all(np.isin(counts.withheld, (0, 1))), "a window is withheld in part")
     _demand(reply, not np.any(counts.rows[counts.withheld == 1]), "a withheld window has rows")
@@ -256,6 +260,24 @@ def _window_counts(reply: Reply, records: Records, query: Query, _known: Known) 
     complete = counts.moments[:, :1]  # each of the factors is between -1 and 1
     _demand(reply, np.all(complete[:, 0] <= counts.rows), "more complete rows than rows")
     _demand(reply, np.all(np.abs(counts.moments) <= complete), "moments are beyond their rows")
+
+
+def _spans(reply: Reply, query: Query, counts: WindowCounts) -> None:
+    """What was counted is a time, and ends in the window that was asked for."""
+    start, end = counts.start, counts.end
+    _demand(reply, np.all(start <= end), "a window ends before it starts")
+    readable = np.all(start >= FIRST_SECOND) and np.all(end <= LAST_SECOND)
+    _demand(reply, readable, "a window is of no time")
+    if query.windows:
+        asked = np.array([[_seconds(time) for time in window] for window in query.windows])
+        inside = (end >= asked[:, 0] - 1) & (end <= asked[:, 1] + 1)
+        _demand(reply, np.all(inside), "a window ends outside the one that was asked for")
+
+
+def _seconds(text: str) -> float:
+    """Seconds since 1970; a time without a zone is UTC."""
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _features(reply: Reply, query: Query, counts: WindowCounts) -> None:

@@ -210,8 +210,7 @@ def _moments(study: Study, columns: Columns, window: Places, windows: int) -> Fl
     order = np.argsort(window, kind="stable")
     ends = np.cumsum(np.bincount(window, minlength=windows))
     table = np.zeros((windows, (1 + len(study.numbers)) ** 2))
-    for place, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        chosen = order[start:end]
+    for place, chosen in enumerate(np.split(order, ends)[:windows]):
         part = {name: values[chosen] for name, values in columns.items()}
         table[place] = moments(study, part).ravel()
     return table
