@@ -17,7 +17,10 @@ ALIKE = 0.15
 
 
 class BlockDistances(Protocol):
-    """One detector's distances of one subject among the blocks of one site."""
+    """One detector's distances of one subject among the blocks of one site.
+
+    Distances between blocks are given with the noise that the detector takes off.
+    """
 
     def between(self, groups: Groups) -> FloatArray:
         """Distance of each group from its comparison, ``(groups,)``; NaN where rows are few."""
@@ -27,8 +30,8 @@ class BlockDistances(Protocol):
         """The same with the noise of a window of other size; None where that adds none."""
         ...
 
-    def of(self, current: Profile, chosen: BoolArray) -> float | None:
-        """Distance of a window from the chosen blocks."""
+    def of(self, current: Profile, chosen: BoolArray) -> tuple[float, float] | None:
+        """Distance of a window from the chosen blocks, and the noise taken off of it."""
         ...
 
 
@@ -50,7 +53,7 @@ class _OfCounts:
 
     def between(self, groups: Groups) -> FloatArray:
         compared = self._sums(groups.comparison)
-        return self._detector.distances(compared, self._sums(groups.members))
+        return self._with_noise(compared, self._sums(groups.members))
 
     def as_thin_as(self, current: Profile, groups: Groups, seed: int) -> FloatArray | None:
         if not self._detector.one_cell:
@@ -68,13 +71,18 @@ class _OfCounts:
         drawn_rows = random.multinomial(drawn, self._sums(groups.members) / totals[:, None])
         noisy = drawn_rows * (rows / drawn)[:, None]
         compared = self._sums(groups.comparison)
-        return self._detector.distances(compared, noisy)
+        return self._with_noise(compared, noisy)
 
-    def of(self, current: Profile, chosen: BoolArray) -> float | None:
+    def of(self, current: Profile, chosen: BoolArray) -> tuple[float, float] | None:
         compared = self._sums(chosen[None])[0]
         cells = self._detector.cells(current, self._subject)
         found = float(self._detector.distances(compared, cells))
-        return found if np.isfinite(found) else None
+        noise = float(self._detector.noise(compared, cells))
+        return (found, noise) if np.isfinite(found) else None
+
+    def _with_noise(self, compared: FloatArray, sums: FloatArray) -> FloatArray:
+        distances = self._detector.distances(compared, sums)
+        return distances + self._detector.noise(compared, sums)
 
     def _sums(self, chosen: BoolArray) -> FloatArray:
         """Counts of the blocks chosen in each row, ``(rows, cells)``; at least one in each."""
@@ -98,8 +106,9 @@ class _OfProfiles:
         # How rows of a profile would thin out is not known of a detector in general.
         return None
 
-    def of(self, current: Profile, chosen: BoolArray) -> float | None:
-        return self._distance(current, chosen)
+    def of(self, current: Profile, chosen: BoolArray) -> tuple[float, float] | None:
+        found = self._distance(current, chosen)
+        return None if found is None else (found, 0.0)
 
     def _distance(self, current: Profile, chosen: BoolArray) -> float | None:
         return self._detector.distance(self._sum(chosen), current, self._subject)

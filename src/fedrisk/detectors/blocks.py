@@ -26,7 +26,7 @@ from fedrisk.profiles.seasons import SEASONS, season_of
 from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.study.records import BoolArray, FloatArray
 
-#: Days to either side of a window's middle that are its season, for windows of a week.
+#: Days to either side of a window's middle that are its season; more for windows of a month.
 HALF_SEASON = 45.0
 #: Days next to a block that its own comparison leaves out.
 GAP = 14.0
@@ -178,8 +178,8 @@ class Blocks:
         return found
 
     def _half_season(self, spans: Spans) -> FloatArray:
-        """Days to either side; longer windows have a longer season, or nothing would be left."""
-        half: FloatArray = HALF_SEASON + np.maximum(spans.ends - spans.starts - 7.0, 0.0)[:, None]
+        """Days to either side; long windows have a longer season, or nothing would be left."""
+        half: FloatArray = np.maximum(HALF_SEASON, (spans.ends - spans.starts) / 2 + 30)[:, None]
         return half
 
     def _apart(self, spans: Spans) -> BoolArray:

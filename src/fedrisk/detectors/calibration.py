@@ -105,14 +105,14 @@ class Calibration:
         site = window.site if window.site in self.reference.sites else None
         require_same_study(self.reference.of(site), window.profile)
         against, chosen, lag, unlike = self._compared(site, window)
-        distance = self._of(detector, subject, site).of(window.profile, chosen)
-        reason = "the window has too few rows" if distance is None else unlike
+        found = self._of(detector, subject, site).of(window.profile, chosen)
+        reason = "the window has too few rows" if found is None else unlike
         null = None
         if not reason:
             if against != "whole reference":
                 null = self._null(detector, subject, site, window, lag)
             reason = "" if null else f"the reference has fewer than {LEAST_BLOCKS} like blocks"
-        return _finding(detector, subject, window.site, distance, null, against, reason)
+        return _finding(detector, subject, window.site, found, null, against, reason)
 
     def _compared(self, site: str | None, window: SiteWindow) -> _Compared:
         key = (site, window.start, window.end, window.days)
@@ -131,11 +131,15 @@ class Calibration:
         """The null of the blocks around the window's time of the year, or of all, if few."""
         size = self._blocks_of(site).size_of(window)
         groups = self._groups_of(site, size, lag)
+        floor = FLOOR * detector.matters
         found = self._of(detector, subject, site).as_thin_as(window.profile, groups, self._seed)
         if found is None:
             found = self._among(detector, subject, site, size, lag)
-        floor = FLOOR * detector.matters
-        shared = self._scale(detector, subject, site, size, lag)
+            shared = self._scale(detector, subject, site, size, lag)
+        else:
+            # Noise of fewer rows has a spread of its own, which other sites' blocks do not show.
+            strata = groups.strata(lag is None)
+            shared = shared_scale([_finite(found[part], size) for part in strata], floor)
         if lag is None:
             near = groups.around(span_of(window))
             local = fit_null(*_finite(found[near], size), floor, shared)
@@ -226,23 +230,25 @@ def _finding(
     detector: Detector,
     subject: str,
     site: str,
-    distance: float | None,
+    found: tuple[float, float] | None,
     null: Null | None,
     against: Against,
     reason: str,
 ) -> Finding:
+    distance, noise = found or (None, 0.0)
     if distance is None or null is None:
         return Finding(
             detector.name, subject, site, distance, None, None, None, against, 0.0, reason
         )
+    typical = null.typical - noise
     return Finding(
         detector=detector.name,
         subject=subject,
         site=site,
         distance=distance,
-        typical=null.typical,
-        effect=(distance - null.typical) / detector.matters,
-        p_value=null.p_value(distance),
+        typical=typical,
+        effect=(distance - typical) / detector.matters,
+        p_value=null.p_value(distance + noise),
         against=against,
         blocks=null.blocks,
     )

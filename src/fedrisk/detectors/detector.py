@@ -105,6 +105,13 @@ class CountDetector:
         """
         raise NotImplementedError
 
+    def noise(self, reference: FloatArray, current: FloatArray) -> FloatArray:
+        """The mean that `distances` takes off for sampling noise; 0 where it takes off none.
+
+        Nulls are learnt with it: what is left without is often nothing, and has no logarithm.
+        """
+        return np.zeros(np.broadcast_shapes(reference.shape, current.shape)[:-1])
+
     def distance(self, reference: Profile, current: Profile, subject: str) -> float | None:
         """How far the current profile is from the reference; None where rows are too few."""
         require_same_study(reference, current)

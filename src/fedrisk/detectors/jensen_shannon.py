@@ -37,13 +37,19 @@ class JensenShannon(CountDetector):
 
     def distances(self, reference: FloatArray, current: FloatArray) -> FloatArray:
         """Divergence in bits, less its mean under sampling noise."""
-        p, n = shares(reference)
-        q, m = shares(current)
+        p, _ = shares(reference)
+        q, _ = shares(current)
         raw = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
-        used = ((p + q) > 0).sum(axis=-1)
-        noise = (used - 1) * (1 / n + 1 / m) / (8 * np.log(2))
-        found: FloatArray = raw - noise
+        found: FloatArray = raw - self.noise(reference, current)
         return found
+
+    def noise(self, reference: FloatArray, current: FloatArray) -> FloatArray:
+        """The mean under sampling noise, bits."""
+        _, n = shares(reference)
+        _, m = shares(current)
+        used = ((reference + current) > 0).sum(axis=-1)
+        noise: FloatArray = (used - 1) * (1 / n + 1 / m) / (8 * np.log(2))
+        return noise
 
 
 def _entropy(p: FloatArray) -> FloatArray:

@@ -89,6 +89,12 @@ class LabelShift(CountDetector):
         found: FloatArray = np.abs(ratio) - _HALF_NORMAL * ratio_error
         return found
 
+    def noise(self, reference: FloatArray, current: FloatArray) -> FloatArray:
+        """The mean of the absolute log odds ratio under sampling noise."""
+        _, ratio_error = _log_odds_ratio(*_mixture(reference, current))
+        noise: FloatArray = _HALF_NORMAL * ratio_error
+        return noise
+
     def explain(self, distance: float, subject: str) -> str:
         """A distance in a sentence."""
         return (

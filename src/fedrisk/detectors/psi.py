@@ -43,20 +43,20 @@ class PopulationStability(CountDetector):
 
     def distances(self, reference: FloatArray, current: FloatArray) -> FloatArray:
         """Index in nats, less its mean under sampling noise."""
-        reference, current = np.broadcast_arrays(reference, current)
-        _, n = shares(reference)
-        _, m = shares(current)
         before, after = _grouped(reference, current)
-        used = (before + after > 0).sum(axis=-1)
-        p = _smoothed(before)
-        q = _smoothed(after)
+        p, q = _smoothed(before), _smoothed(after)
         index = np.where(before + after > 0, (q - p) * np.log(q / p), 0.0).sum(axis=-1)
-        found: FloatArray = index - (used - 1) * (1 / n + 1 / m)
+        found: FloatArray = index - _noise(before, after)
         return found
+
+    def noise(self, reference: FloatArray, current: FloatArray) -> FloatArray:
+        """The mean under sampling noise, nats."""
+        return _noise(*_grouped(reference, current))
 
 
 def _grouped(reference: FloatArray, current: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Counts of both by groups of the reference, ``(..., GROUPS)``; few cells stay as they are."""
+    reference, current = np.broadcast_arrays(reference, current)
     if reference.shape[-1] <= GROUPS:
         return reference, current
     totals = np.maximum(reference.sum(axis=-1, keepdims=True), 1.0)
@@ -72,6 +72,13 @@ def _grouped(reference: FloatArray, current: FloatArray) -> tuple[FloatArray, Fl
         return sums.reshape(shape)
 
     return summed(reference), summed(current)
+
+
+def _noise(before: FloatArray, after: FloatArray) -> FloatArray:
+    _, n = shares(before)
+    _, m = shares(after)
+    noise: FloatArray = ((before + after > 0).sum(axis=-1) - 1) * (1 / n + 1 / m)
+    return noise
 
 
 def _smoothed(counts: FloatArray) -> FloatArray:
