@@ -9,7 +9,12 @@ import pytest
 from detectors.score_worlds import counted, draw, draw_with_prevalence
 from scipy.stats import chi2
 
-from fedrisk.detectors.label_shift import LabelShift, chi_square_tail, estimate_label_shift
+from fedrisk.detectors.label_shift import (
+    LARGEST_ERROR,
+    LabelShift,
+    chi_square_tail,
+    estimate_label_shift,
+)
 from fedrisk.errors import StudyError
 from fedrisk.profiles.profile import Profile
 
@@ -99,6 +104,17 @@ def test_a_reference_that_cannot_tell_says_nothing(reference):
     current = without_labels(draw(2000, 2))
     assert estimate_label_shift(reference, current) is None
     assert DETECTOR.distance(reference, current, "labels") is None
+
+
+def test_rows_that_tell_odds_only_roughly_give_an_estimate_and_no_distance():
+    """Rare events, scores close together, a week of one site: noise would be taken for a shift."""
+    reference = counted(*draw(12_000, 1, mean=-3.7, sd=0.7))
+    week = without_labels(draw(800, 2, mean=-3.7, sd=0.7))
+    found = estimate_label_shift(reference, week)
+    assert found.log_odds_ratio_error > LARGEST_ERROR
+    assert DETECTOR.distance(reference, week, "labels") is None
+    quarter = without_labels(draw(60_000, 3, mean=-3.7, sd=0.7))
+    assert DETECTOR.distance(counted(*draw(60_000, 4, mean=-3.7, sd=0.7)), quarter, "labels") < 0.3
 
 
 def test_a_window_without_scores_says_nothing():

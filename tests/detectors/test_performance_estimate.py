@@ -58,6 +58,14 @@ def test_a_shift_of_the_labels_is_said_to_break_it():
     assert "28.80%" in found.failures[0]
 
 
+def test_few_rows_leave_it_open_whether_the_labels_shifted():
+    rare = {"mean": -3.7, "sd": 0.7}
+    reference = counted(*draw(12_000, 1, **rare))
+    found = estimate_performance(reference, counted(*draw(800, 2, **rare), labelled=False))
+    assert conditions(found)["not labels"] is None
+    assert "too uncertain" in {c.name: c.sentence for c in found.conditions}["not labels"]
+
+
 def test_a_changed_concept_cannot_be_seen_by_scores_but_by_the_labels_there_are():
     logits, events = draw(20_000, 4, shift=1.0)
     blind = estimate_performance(REFERENCE, counted(logits, events, labelled=False))

@@ -19,6 +19,9 @@ GROUPS = 10
 #: Chance below which scores are no mixture of the reference's, and the population stability index
 #: between scores and mixture below which that is no matter.
 LEAST_P, SMALL_REST = 0.01, 0.02
+#: Standard error of the log odds ratio, where labels did not shift, beyond which no distance is
+#: told: of rare events, hardly told apart, a season's mean score alone makes odds of several times.
+LARGEST_ERROR = 0.5
 #: Mean of the absolute value of a standard normal number.
 _HALF_NORMAL = (2 / np.pi) ** 0.5
 
@@ -69,7 +72,8 @@ class LabelShift(CountDetector):
     of means of current scores, of the reference's others and of its events: black box shift
     estimation (Lipton, Wang and Smola, ICML 2018) with the risk for the classifier's answer, one
     equation for two classes. Less the mean that sampling noise gives the absolute value. None where
-    the reference has too few events, or its scores do not tell them apart.
+    the reference has too few events, or scores tell them apart too little for the rows there are:
+    of a disease of 3 % and an AUROC of .75 that takes some 4,000 rows a window.
     """
 
     name = "label_shift"
@@ -84,8 +88,10 @@ class LabelShift(CountDetector):
 
     def distances(self, reference: FloatArray, current: FloatArray) -> FloatArray:
         """Absolute log odds ratio, less its mean under sampling noise; NaN of too few rows."""
-        prevalence, error, before = _mixture(reference, current)
+        prevalence, error, before, unshifted = _mixture(reference, current)
         ratio, ratio_error = _log_odds_ratio(prevalence, error, before)
+        told = unshifted / (before * (1 - before)) <= LARGEST_ERROR
+        ratio_error = np.where(told, ratio_error, np.nan)
         found: FloatArray = np.abs(ratio) - _HALF_NORMAL * ratio_error
         return found
 
@@ -126,7 +132,7 @@ def estimate_label_shift(reference: Profile, current: Profile) -> LabelShiftEsti
     require_same_study(reference, current)
     cells = LabelShift().cells
     given = (cells(reference, "labels"), cells(current, "labels"))
-    prevalence, error, before = (float(part) for part in _mixture(*given))
+    prevalence, error, before, _ = (float(part) for part in _mixture(*given))
     if np.isnan(error):
         return None
     ratio, ratio_error = (float(part) for part in _log_odds_ratio(prevalence, error, before))
@@ -141,15 +147,16 @@ def estimate_label_shift(reference: Profile, current: Profile) -> LabelShiftEsti
         rest=rest,
         p_value=p_value,
         holds=holds,
-        sentence=_sentence(prevalence, before, rest, holds=holds),
+        sentence=_sentence(prevalence, error, before, rest, holds=holds),
     )
 
 
-def _sentence(prevalence: float, before: float, rest: float, *, holds: bool) -> str:
+def _sentence(prevalence: float, error: float, before: float, rest: float, *, holds: bool) -> str:
     if holds:
         return (
-            f"If events alone became more or less common, {prevalence:.2%} of the current rows "
-            f"have one, against {before:.2%} in the reference; the scores are in keeping with that"
+            f"If events alone became more or less common, {prevalence:.2%} (give or take "
+            f"{2 * error:.2%}) of the current rows have one, against {before:.2%} in the "
+            f"reference; the scores are in keeping with that"
         )
     return (
         f"The scores are no mixture of the reference's scores of events and of others (a stability "
@@ -160,8 +167,11 @@ def _sentence(prevalence: float, before: float, rest: float, *, holds: bool) -> 
 
 def _mixture(
     reference: FloatArray, current: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Prevalence, its standard error, and the reference's prevalence; NaN where not determined."""
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Prevalence, its standard error, the reference's prevalence, and the error if it is that.
+
+    All are NaN where they are not determined.
+    """
     risks = bin_risks()
     _, labelled, events = np.split(reference, 3, axis=-1)
     scores = np.split(current, 3, axis=-1)[0]
@@ -172,8 +182,12 @@ def _mixture(
     # Scores that hardly tell events from others divide by next to nothing.
     apart = np.where(apart > 4 * np.hypot(error1, error0), apart, np.nan)
     share = np.clip((mean - mean0) / apart, 0.0, 1.0)
-    noise = error**2 + (share * error1) ** 2 + ((1 - share) * error0) ** 2
-    return share, np.sqrt(noise) / apart, n1 / (n1 + n0)
+    before = n1 / (n1 + n0)
+
+    def noise(at: FloatArray) -> FloatArray:
+        return np.sqrt(error**2 + (at * error1) ** 2 + ((1 - at) * error0) ** 2) / apart
+
+    return share, noise(share), before, noise(before)
 
 
 def _mean(counts: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -243,7 +243,10 @@ def _not_labels(shifted: LabelShiftEstimate | None, prevalence: float) -> Condit
         return Condition(
             name, True, "the labels alone did not shift: the scores are no such mixture"
         )
-    if apart - noise <= np.log(AMBIGUOUS):
+    if apart - noise <= np.log(AMBIGUOUS) < apart + noise:
+        told = "what prevalence a shift of the labels alone would give is too uncertain"
+        return Condition(name, None, told)
+    if apart + noise <= np.log(AMBIGUOUS):
         told = "a shift of the labels alone would give about the same prevalence"
         return Condition(name, True, told)
     told = (
