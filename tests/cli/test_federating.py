@@ -14,6 +14,7 @@ from fedrisk.cli.federating import Federating
 from fedrisk.errors import DataError, UsageError
 from fedrisk.home import Home
 from fedrisk.models.comparison import Comparison
+from fedrisk.profiles.reference import read_reference
 from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.registry.store import open_store
 from fedrisk.registry.versions import list_versions
@@ -142,6 +143,21 @@ def test_a_site_that_breaks_the_study_is_counted_all_the_same_and_one_that_is_go
     assert window.profile.outside["sex"] > 0
     assert list(result.refused) == ["south"]
     assert "rows cannot be opened" in result.refused["south"]
+
+
+def test_the_reference_is_the_weeks_of_the_training_period(
+    sites: Federating, files: dict[str, Path]
+) -> None:
+    reference = read_reference(sites.train(training()).result.reference, STUDY)
+    assert {block.start.weekday() for block in reference.blocks} == {0}
+    assert {block.end - block.start for block in reference.blocks} == {timedelta(weeks=1)}
+    for site, file in files.items():
+        with file.open(encoding="utf-8") as rows:
+            days = [row["day"] for row in csv.DictReader(rows)]
+        profile = reference.of(site)
+        assert profile.rows == sum(day < "2025-06-01" for day in days)
+        assert profile.labelled.sum() == profile.scores.sum() == profile.rows
+        assert len(reference.blocks_of(site, "MAM")) == 13
 
 
 def test_a_run_s_name_stands_for_one_question(sites: Federating) -> None:
