@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from fedrisk.study.questions import Request
 
 if TYPE_CHECKING:
     from fedrisk.cli.progress import Display
+    from fedrisk.federation.engines.local import LocalEngine, LocalFederation
 
 #: Seconds between two looks for replies where everything happens in this process.
 IN_MEMORY_POLL = 0.002
@@ -51,7 +53,7 @@ def run_here(
         return _simulate(request, sites, settings, home, display)
     if engine == "in_memory":
         return _in_memory(request, sites, settings, home, display, policy)
-    return _locally(request, sites, settings, home, display, policy)
+    return _locally(request, sites, settings, display, policy)
 
 
 def _simulate(
@@ -95,17 +97,51 @@ def _in_memory(
     return outcome
 
 
-def _locally(
-    request: Request,
-    sites: Mapping[str, Path],
-    settings: Settings,
-    home: Home,
-    display: Display,
-    policy: Path | None,
-) -> dict[str, Any]:
+@contextmanager
+def running_here(
+    sites: Mapping[str, Path], settings: Settings, policy: Path | None = None
+) -> Iterator[Callable[[Request, Display], dict[str, Any]]]:
+    """Runs of the ``local`` engine one after the other, on one federation that starts at the first.
+
+    Parameters
+    ----------
+    sites : mapping of name to path
+    settings : Settings
+    policy : Path, optional
+        What every site answers.
+
+    Yields
+    ------
+    callable
+        Runs a request to its outcome, as `run_here` does.
+    """
+    local = _local_engine(settings, policy)
+    with ExitStack() as stack:
+        started: list[LocalFederation] = []
+
+        def run(request: Request, display: Display) -> dict[str, Any]:
+            if not started:
+                started.append(stack.enter_context(local.running(sites, display.say)))
+            return started[0].run(request, display.watch, display.say)
+
+        yield run
+
+
+def _local_engine(settings: Settings, policy: Path | None) -> LocalEngine:
     from fedrisk.federation.engines.local import LocalEngine
     from fedrisk.settings import process_environment
 
     resident = settings.flower_start == "resident"
-    local = LocalEngine(home, process_environment(), datetime.now(UTC), resident, policy)
+    home = Home(settings.home)
+    return LocalEngine(home, process_environment(), datetime.now(UTC), resident, policy)
+
+
+def _locally(
+    request: Request,
+    sites: Mapping[str, Path],
+    settings: Settings,
+    display: Display,
+    policy: Path | None,
+) -> dict[str, Any]:
+    local = _local_engine(settings, policy)
     return local.run(request, sites, display.watch, display.say)

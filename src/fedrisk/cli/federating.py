@@ -8,8 +8,9 @@ well is not asked again: its kept result is the answer, so who was killed in bet
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -53,12 +54,28 @@ class Federating:
         Runs a request to its outcome.
     files : mapping of name to path
         The sites' rows, where they are files on this machine; empty otherwise.
+    keep : callable
+        Makes a block within which runs share what has to be started for them.
     """
 
     settings: Settings
     sites: tuple[str, ...]
     run: Run
     files: Mapping[str, Path]
+    keep: Callable[[], AbstractContextManager[Run]] | None = None
+
+    @contextmanager
+    def kept(self) -> Iterator[Federating]:
+        """The same sites for several questions: what has to be started for one stays for the next.
+
+        On the local engine SuperLink and SuperNodes start at the first question, and end with the
+        block, however it ends; meanwhile no other command runs a federation in this home.
+        """
+        if self.keep is None:
+            yield self
+            return
+        with self.keep() as run:
+            yield replace(self, run=run, keep=None)
 
     @classmethod
     def local(
@@ -96,7 +113,13 @@ class Federating:
             asked = {site: sites[site] for site in request.sites} if request.sites else sites
             return run_here(engine, request, asked, settings, display, policy)
 
-        return cls(settings, tuple(sorted(sites)), run, dict(sites))
+        def keep() -> AbstractContextManager[Run]:
+            from fedrisk.cli.engines import running_here
+
+            return running_here(sites, settings, policy)
+
+        shared = keep if engine == "local" else None
+        return cls(settings, tuple(sorted(sites)), run, dict(sites), shared)
 
     @classmethod
     def deployed(cls, federation: Path, settings: Settings, only: Sequence[str] = ()) -> Federating:

@@ -90,25 +90,48 @@ class LocalEngine:
         HomeError
             When another command runs a federation in this home.
         """
+        with _only_one(self.home.federation):
+            _take_up(
+                self.home, request
+            )  # first: who is interrupted from here on can take the run up
+            logs = self.home.run(request.run_id) / "logs"
+            with self._started(sites, logs, say) as federation:
+                return federation.run(request, watch, say)
+
+    @contextmanager
+    def running(
+        self, sites: Mapping[str, Path], say: Callable[[str], None]
+    ) -> Iterator[LocalFederation]:
+        """A federation that answers one run after the other, until the block ends.
+
+        Parameters
+        ----------
+        sites : mapping of name to path
+        say : callable
+            Called with a line about what is being started.
+
+        Raises
+        ------
+        HomeError
+            When another command runs a federation in this home.
+        """
         folder = self.home.federation
-        progress = Progress(self.home.run(request.run_id))
-        with _only_one(folder):
-            progress.ask(request)
-            # The app of a command that was killed may live on for a moment: it may write no more.
-            Checkpoints.claim(progress.folder / "checkpoint")
-            progress.reopen()
-            credentials = _provision(folder, sites, self.now)
-            scripts = (folder / "scripts").resolve()
-            environment = flower_environment(self.environment, folder / "flower", scripts)
-            environment["FEDRISK_HOME"] = str(self.home.root.resolve())
-            with Processes(environment, self.home.run(request.run_id) / "logs") as processes:
-                control = Control(environment, processes.logs / "flwr.log")
-                self._start(processes, control, credentials, sites, say)
-                former = progress.token()
-                _submit(control, folder, request)
-                say("the sites compute")
-                limit = 2 * request.deadline + HANG_SECONDS
-                return _follow(progress, processes, watch, former, limit)
+        with _only_one(folder), self._started(sites, folder / "logs", say) as federation:
+            yield federation
+
+    @contextmanager
+    def _started(
+        self, sites: Mapping[str, Path], logs: Path, say: Callable[[str], None]
+    ) -> Iterator[LocalFederation]:
+        folder = self.home.federation
+        credentials = _provision(folder, sites, self.now)
+        scripts = (folder / "scripts").resolve()
+        environment = flower_environment(self.environment, folder / "flower", scripts)
+        environment["FEDRISK_HOME"] = str(self.home.root.resolve())
+        with Processes(environment, logs) as processes:
+            control = Control(environment, processes.logs / "flwr.log")
+            self._start(processes, control, credentials, sites, say)
+            yield LocalFederation(self.home, processes, control)
 
     def _start(
         self,
@@ -146,6 +169,47 @@ class LocalEngine:
             superlink = f"127.0.0.1:{port}"
             argv = supernode_command(superlink, folder / "ca.crt", private, node_port, config)
             processes.start(f"supernode-{site}", argv)
+
+
+@dataclass(frozen=True)
+class LocalFederation:
+    """A federation of this machine whose processes run.
+
+    Attributes
+    ----------
+    home : Home
+    processes : Processes
+    control : Control
+        Of its SuperLink.
+    """
+
+    home: Home
+    processes: Processes
+    control: Control
+
+    def run(
+        self,
+        request: SiteRequest,
+        watch: Callable[[RoundRecord], None],
+        say: Callable[[str], None],
+    ) -> dict[str, Any]:
+        """Run a request to its outcome; parameters and errors are those of `LocalEngine.run`."""
+        progress = _take_up(self.home, request)
+        former = progress.token()
+        _submit(self.control, self.home.federation, request)
+        say("the sites compute")
+        limit = 2 * request.deadline + HANG_SECONDS
+        return _follow(progress, self.processes, watch, former, limit)
+
+
+def _take_up(home: Home, request: SiteRequest) -> Progress:
+    """Keep what is asked for, and let nobody who worked on the run before write any more."""
+    progress = Progress(home.run(request.run_id))
+    progress.ask(request)
+    # The app of a command that was killed may live on for a moment: it may write no more.
+    Checkpoints.claim(progress.folder / "checkpoint")
+    progress.reopen()
+    return progress
 
 
 @contextmanager
