@@ -27,7 +27,8 @@ from fedrisk.errors import (
 from fedrisk.federation.answers import answer
 from fedrisk.federation.profiling import closed_counts, cut_as_asked, window_counts
 from fedrisk.federation.query import MESSAGE_TYPES, Query, refusal_content, reply_content
-from fedrisk.sites.closed_rows import ClosedRows, close_rows
+from fedrisk.sites.closed_rows import ClosedRows, close_rows, closed_stretches
+from fedrisk.sites.closed_window import in_closed_window
 from fedrisk.sites.cohort import Cohort, load_cohort
 from fedrisk.sites.disclosure.case import Case
 from fedrisk.sites.disclosure.review import examine, group_sizes, hide, protect
@@ -172,6 +173,18 @@ class Guard:
         kept = None if self.site is None else self.site.stretches
         return close_rows(rows, self.policy, kept, datetime.fromisoformat(query.as_of), now)
 
+    def within(self, cohort: Cohort, rows: TimedRows, query: Query, now: datetime) -> Cohort:
+        """The cohort of a window of time, of whole closed stretches alone.
+
+        Raises
+        ------
+        SiteFolderError
+            When the ledger cannot be used.
+        """
+        kept = None if self.site is None else self.site.stretches
+        stretches = closed_stretches(rows, self.policy, kept, now)
+        return in_closed_window(cohort, stretches, query.since, query.until)
+
     def count_refusal(self, query: Query, now: datetime) -> None:
         """Count a refusal that depends on the rows: each tells something of them."""
         if self.site is not None:
@@ -245,6 +258,8 @@ def _answered_from_rows(
     if query.kind == "profile":
         return _answered_windows(query, open_rows(query, site, path), guard, errand, now)
     cohort, study_hash = open_cohort(query, site, path), query.study.hash
+    if guard.policy is not OPEN and (query.since or query.until):
+        cohort = guard.within(cohort, open_rows(query, site, path), query, now)
     case = guard.examine_rows(query, cohort, now)
     if case is None or case.cohort is None:
         released = release(answer(cohort, query), query.dimensions)

@@ -56,7 +56,7 @@ def close_rows(
     SiteFolderError
         When the ledger cannot be used.
     """
-    stretches = _stretches(rows, policy, kept, now)
+    stretches = closed_stretches(rows, policy, kept, now)
     place = np.zeros(len(rows), np.intp) if rows.times is None else stretches.places(rows.times)
     chosen, labelled = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     mature = stretches.end <= instant(as_of) - np.timedelta64(rows.study.maturity, "us")
@@ -68,9 +68,16 @@ def close_rows(
     return ClosedRows(told, stretches, place[chosen])
 
 
-def _stretches(
+def closed_stretches(
     rows: TimedRows, policy: Policy, kept: StretchLedger | None, now: datetime
 ) -> Stretches:
+    """Time closed as far as there are people, by now; kept in the ledger, where there is one.
+
+    Raises
+    ------
+    SiteFolderError
+        When the ledger cannot be used.
+    """
     if rows.times is None:
         return Stretches.of([(0, int(instant(now).astype(np.int64)))])
     clock, moment = str(rows.study.time), instant(now)
