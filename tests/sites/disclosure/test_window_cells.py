@@ -98,6 +98,13 @@ def test_products_of_few_complete_rows_or_of_all_but_few_are_left_out(few: int) 
         assert not hide_small_cells(before, 10, Policy()).moments.any()
 
 
+@pytest.mark.parametrize(("rows", "told"), [(27, False), (28, True)])
+def test_products_are_fewer_than_a_third_of_their_rows(rows: int, told: bool) -> None:
+    policy = Policy(parameters_per_row=3 / 28)  # of one number there are three
+    profile = make_profile(0, rows, 0.0, 1.0)
+    assert hide_small_cells(profile, 2, policy).moments.any() == told
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=300), st.integers(2, 12))
 def test_so_many_rows_are_of_enough_people(persons: list[int], contributors: int) -> None:
     least = least_rows(np.array(persons), contributors)

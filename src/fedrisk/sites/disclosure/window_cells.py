@@ -63,8 +63,6 @@ def hide_small_cells(profile: Profile, least: int, policy: Policy) -> Profile:
     scored = _scored(profile, least)
     told = float(scored.sum())
     labelled, events = _outcomes(profile, told, least, policy.pair_contributors)
-    few = float(profile.rows - profile.moments[0, 0]) if profile.moments.size else 0.0
-    hidden = 0 < few < policy.contributors
     return replace(
         profile,
         numbers=numbers,
@@ -74,8 +72,21 @@ def hide_small_cells(profile: Profile, least: int, policy: Policy) -> Profile:
         scores=scored,
         labelled=labelled,
         events=events,
-        moments=np.zeros_like(profile.moments) if hidden else few_left_out(profile.moments, least),
+        moments=_moments(profile, least, policy),
     )
+
+
+def _moments(profile: Profile, least: int, policy: Policy) -> FloatArray:
+    """Sums and products, unless of few rows, of all rows but few, or too many for their rows.
+
+    As many equations as there are values solve for these, so there are at most
+    ``parameters_per_row`` of them for one complete row.
+    """
+    found = profile.moments
+    entries = len(found) * (len(found) + 1) / 2
+    if 0 < profile.rows - found[0, 0] < policy.contributors:
+        return np.zeros_like(found)
+    return few_left_out(found, max(least, entries / policy.parameters_per_row))
 
 
 def _joined(parts: FloatArray, least: int) -> FloatArray:
