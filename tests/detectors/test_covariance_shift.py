@@ -104,6 +104,8 @@ def test_many_blocks_at_once_give_what_each_gives():
     np.testing.assert_allclose(together, alone, rtol=1e-9)
     others = np.array([(reference - block).moments.ravel() for block in blocks])
     assert DETECTOR.distances(others, cells).shape == (6,)
+    raw = DETECTOR.distances(others, cells) + DETECTOR.noise(others, cells)
+    assert (raw > 0).all()
 
 
 def test_units_do_not_matter_and_neither_does_a_feature_that_repeats_another():

@@ -83,6 +83,13 @@ def test_the_distance_is_the_change_of_the_log_odds():
     assert "3.26 times" in DETECTOR.explain(truth, "labels")
 
 
+def test_with_the_noise_that_it_takes_off_it_is_the_log_odds_ratio():
+    window = without_labels(draw_with_prevalence(2000, 5, 0.2))
+    cells = [DETECTOR.cells(each, "labels") for each in (REFERENCE, window)]
+    whole = DETECTOR.distances(*cells) + DETECTOR.noise(*cells)
+    assert whole == pytest.approx(estimate_label_shift(REFERENCE, window).log_odds_ratio)
+
+
 def test_many_windows_at_once_give_what_each_gives():
     windows = [without_labels(draw_with_prevalence(2000, seed, 0.2)) for seed in range(4)]
     cells = np.array([DETECTOR.cells(window, "labels") for window in windows])

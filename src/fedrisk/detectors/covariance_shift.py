@@ -74,10 +74,13 @@ class CovarianceShift(CountDetector):
         _, of_middle = np.linalg.slogdet(middle)
         _, of_current = np.linalg.slogdet(inside)
         raw = apart / 2 + 2 * of_middle - of_current
-        directions = kept.sum(axis=-1)
-        noise = directions * (directions + 3) / 4 * (1 / n + 1 / m)
-        found: FloatArray = raw - noise
+        found: FloatArray = raw - _noise(n, m, kept)
         return found
+
+    def noise(self, reference: FloatArray, current: FloatArray) -> FloatArray:
+        """The mean under sampling noise that `distances` takes off."""
+        n, _, spread = _normal(reference)
+        return _noise(n, _normal(current)[0], _whitening(spread)[1])
 
     def explain(self, distance: float, subject: str) -> str:
         """A distance in a sentence."""
@@ -149,6 +152,13 @@ def _whitening(spread: FloatArray) -> tuple[FloatArray, BoolArray]:
     kept = values > SMALLEST
     lengths = np.where(kept, 1.0 / np.sqrt(np.where(kept, values, 1.0)), 0.0)
     return scale[..., :, None] * vectors * lengths[..., None, :], kept
+
+
+def _noise(n: FloatArray, m: FloatArray, kept: BoolArray) -> FloatArray:
+    """Half of a chi-square's mean: of d means and d (d + 1) / 2 covariances."""
+    directions = kept.sum(axis=-1)
+    noise: FloatArray = directions * (directions + 3) / 4 * (1 / n + 1 / m)
+    return noise
 
 
 def _diagonal(flags: BoolArray) -> FloatArray:

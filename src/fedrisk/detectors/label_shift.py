@@ -97,7 +97,8 @@ class LabelShift(CountDetector):
 
     def noise(self, reference: FloatArray, current: FloatArray) -> FloatArray:
         """The mean of the absolute log odds ratio under sampling noise."""
-        _, ratio_error = _log_odds_ratio(*_mixture(reference, current))
+        prevalence, error, before, _ = _mixture(reference, current)
+        _, ratio_error = _log_odds_ratio(prevalence, error, before)
         noise: FloatArray = _HALF_NORMAL * ratio_error
         return noise
 
