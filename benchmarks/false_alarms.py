@@ -204,7 +204,7 @@ def by_check(p: FloatArray) -> list[FloatArray]:
 def main() -> None:
     """Simulate the worlds, print the shares, and write them as JSON where asked."""
     parser = argparse.ArgumentParser()
-    for option, default in (("people", 200), ("years", 1), ("worlds", 4), ("weeks", 1)):
+    for option, default in (("people", 200), ("years", 1), ("worlds", 2), ("weeks", 1)):
         parser.add_argument(f"--{option}", type=int, default=default)
     parser.add_argument("--json")
     asked = parser.parse_args()
