@@ -136,3 +136,23 @@ def test_quorum_and_deadline_reach_the_request(tmp_path: Path) -> None:
     assert (request.quorum, request.deadline, request.sites) == (1, 7.0, ("a", "b"))
     usual = new_request(study, ("a", "b"), now, **given)
     assert (usual.quorum, usual.deadline) == (None, 600.0)
+
+
+def test_a_window_of_time_reaches_the_request() -> None:
+    study, now = find_study(BUILT_IN), datetime.now(UTC)
+    given = {"model": "logistic", "strategy": "exact", "rounds": None, "options": {}}
+    request = new_request(study, ("a",), now, **given, since="2025-01-01", until="2025-06-01")
+    assert request.since == "2025-01-01T00:00:00+00:00"
+    assert request.until == "2025-06-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--since", "yesterday"), "yesterday"),
+        (("--since", "2025-06-01", "--until", "2025-01-01"), "is empty"),
+        (("--strategy", "recalibrate"), "needs a base model"),
+    ],
+)
+def test_a_window_or_a_strategy_that_cannot_be(refused, rows: Path, words, reason) -> None:
+    assert reason in refused("--study", BUILT_IN, "--site", f"a={rows}", *words)

@@ -177,6 +177,11 @@ def test_a_kind_that_the_policy_strikes_off_is_not_answered(site: Site) -> None:
     assert "questions of kind 'comparison'" in site.refuses(question())
 
 
+def test_a_comparison_fits_nothing_whatever_strategy_is_allowed(site: Site) -> None:
+    site.set(Policy(strategies=("fedavg",)))
+    counts(site, question())
+
+
 def test_comparisons_count_as_evaluations_by_their_models(site: Site) -> None:
     site.set(Policy(evaluations_per_day=5))
     query = question()

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from fedrisk.study.training import TrainingRequest
 
 #: What a run that is taken up keeps as it began.
-FIXED = ("study_name", "model", "strategy", "rounds", "options", "quorum", "deadline", "only")
+FIXED = (
+    "study_name",
+    "model",
+    "strategy",
+    "rounds",
+    "options",
+    "quorum",
+    "deadline",
+    "only",
+    "since",
+    "until",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class Arguments:
     options: tuple[str, ...]
     quorum: int | None
     deadline: float | None
+    since: str | None
+    until: str | None
     policy: Path | None
     resume: str | None
     on_interrupt: str
@@ -120,6 +133,8 @@ def _flag(name: str) -> str:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds to wait for the answers to one message, a day at most.  [default: 600]",
 )
+@click.option("--since", metavar="TIME", help="Only rows with time from then on, ISO 8601.")
+@click.option("--until", metavar="TIME", help="Only rows with time before then, ISO 8601.")
 @click.option(
     "--policy",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -234,6 +249,8 @@ def _new(arguments: Arguments, sites: tuple[str, ...], started: datetime) -> Tra
         options=read_numbers(arguments.options),
         quorum=arguments.quorum,
         deadline=arguments.deadline,
+        since=arguments.since,
+        until=arguments.until,
     )
 
 

@@ -13,7 +13,7 @@ from fedrisk.errors import DataError, FedriskError, UsageError, Violation
 from fedrisk.home import Home
 from fedrisk.settings import Settings
 from fedrisk.study import Study
-from fedrisk.study.request import LONGEST_DEADLINE
+from fedrisk.study.request import LONGEST_DEADLINE, check_order, check_timed, instant
 from fedrisk.study.training import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def new_request(
     quorum: int | None = None,
     deadline: float | None = None,
     base: dict[str, Any] | None = None,
+    since: str | None = None,
+    until: str | None = None,
 ) -> TrainingRequest:
     """A request with a run id of its own; rows are judged mature as of now.
 
@@ -84,7 +86,8 @@ def new_request(
     ------
     UsageError
         When model, strategy or an option is unknown, an option or the deadline is outside its
-        range, no site is named, the quorum cannot be met, or the base model does not fit.
+        range, no site is named, the quorum cannot be met, the base model does not fit, or there is
+        no such window of time.
     """
     from fedrisk.federation.training import base_of, check_names
 
@@ -97,6 +100,7 @@ def new_request(
         raise UsageError(
             f"a deadline is above 0 and at most {LONGEST_DEADLINE:g} s, not {deadline:g}"
         )
+    window = _window(study, since, until)
     limits = {} if deadline is None else {"deadline": deadline}
     request = TrainingRequest(
         run_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
@@ -109,10 +113,25 @@ def new_request(
         options=dict(options),
         quorum=quorum,
         base=base,
+        **window,
         **limits,
     )
     base_of(request)
     return request
+
+
+def _window(study: Study, since: str | None, until: str | None) -> dict[str, str]:
+    given = {"since": since, "until": until}
+    window: dict[str, str] = {}
+    try:
+        for name, text in given.items():
+            if text is not None:
+                window[name] = instant(text)
+        check_timed(study, *window)
+        check_order(window.get("since"), window.get("until"))
+    except ValueError as error:
+        raise UsageError(f"--since, --until: {error}", hint="times as 2025-03-01") from None
+    return window
 
 
 def kept_request(home: Home, run_id: str) -> TrainingRequest:

@@ -42,6 +42,10 @@ OPTIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
 }
 
 
+#: Kinds of question that a fit asks.
+_FITTING = ("summary", "newton", "descent", "evaluation")
+
+
 def known_kind(case: Case) -> str:
     """The site's policy names the kinds of question and of model."""
     question, policy = case.question, case.policy
@@ -49,7 +53,7 @@ def known_kind(case: Case) -> str:
         return f"questions of kind {question.kind!r} are not answered here"
     if question.model not in policy.models:
         return f"models of kind {question.model!r} are not fitted here"
-    if question.strategy not in policy.strategies:
+    if question.kind in _FITTING and question.strategy not in policy.strategies:
         return f"strategy {question.strategy!r} is not taken part in here"
     return ""
 
