@@ -16,6 +16,7 @@ from policies import Look
 from windows import current_windows, reference_of
 from world import SiteRows, World, at_midnight
 
+from fedrisk.detectors.calibration import Calibration
 from fedrisk.models.comparison.pooling import compare_rows
 from fedrisk.models.comparison.rows import ComparedRows, group_memberships
 from fedrisk.models.logistic import LogisticModel
@@ -46,6 +47,9 @@ class Standing:
     reference: Reference
     until: date
     memory: Memory = field(default_factory=Memory)
+
+    def __post_init__(self) -> None:
+        self.calibration = Calibration(self.reference)
 
 
 @dataclass
@@ -92,6 +96,7 @@ class ClosedLoop:
             standing.memory,
             self.verdict_rules,
             at_midnight(now),
+            standing.calibration,
         )
         standing.memory = verdict.memory
         return verdict
@@ -177,7 +182,8 @@ def _told(verdict: Verdict, decision: Decision) -> dict[str, object]:
         "wanted": decision.wanted,
         "reason": decision.reason,
         "harm": verdict.harm.kind,
-        "sentences": list(verdict.sentences[:4]),
+        "severity": verdict.severity,
+        "sentences": list(verdict.sentences[:6]),
     }
 
 

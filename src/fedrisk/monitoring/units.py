@@ -15,7 +15,7 @@ import numpy as np
 
 from fedrisk.models.bins import feature_edges, quantile
 from fedrisk.study import NumberFeature
-from fedrisk.study.records import FloatArray
+from fedrisk.study.records import BoolArray, FloatArray
 
 #: A whole column is suspected where its distance to the converted reference is at most this share
 #: of its distance to the reference, ...
@@ -169,11 +169,16 @@ def _shares(column: BinnedColumn) -> FloatArray:
 def _explains_all(
     feature: NumberFeature, season: BinnedColumn, converted: BinnedColumn, current: BinnedColumn
 ) -> bool:
-    """Whether current values lie much nearer to the converted ones than to the reference's."""
+    """Whether current values lie where the converted ones do, and not where the reference's do.
+
+    Nearer is not enough: a week of little ozone lies near zero, and so would mg/m3.
+    """
     if abs(current.outside_share - converted.outside_share) > _OUTSIDE_AGREES:
         return False
     if not current.inside or not converted.inside:
         return True
+    if current.counts[_reached(converted)].sum() < _EXPLAINED * current.inside:
+        return False
     widths = np.append(np.diff(bin_centres(feature)), 0.0)
     there = float(np.abs(_shares(current) - _shares(season)) @ widths)
     return float(np.abs(_shares(current) - _shares(converted)) @ widths) <= _NEARER * there
@@ -201,9 +206,14 @@ def _explains_part(converted: BinnedColumn, new: FloatArray, outside: float) -> 
     beyond = outside / (outside + float(new.sum()))
     if converted.outside_share > _APART and beyond < _APART / 2:
         return False
-    shares = _shares(converted)
-    reached = (shares >= 0.01) & (shares - converted.counts / converted.inside <= 0.99)
-    return float(new[reached].sum()) >= _EXPLAINED * float(new.sum())
+    return float(new[_reached(converted)].sum()) >= _EXPLAINED * float(new.sum())
+
+
+def _reached(column: BinnedColumn) -> BoolArray:
+    """Bins from the first to the last percentile of the values within bounds."""
+    shares = _shares(column)
+    reached: BoolArray = (shares >= 0.01) & (shares - column.counts / column.inside <= 0.99)
+    return reached
 
 
 @lru_cache(maxsize=1024)
