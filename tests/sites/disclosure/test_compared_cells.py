@@ -58,6 +58,16 @@ def test_judged_rows_are_grouped_among_themselves():
         assert np.unique(logit[~treated], return_counts=True)[1].min() >= LEAST
 
 
+@pytest.mark.parametrize(("treated", "told"), [(LEAST - 1, 0), (LEAST, LEAST)])
+def test_few_rows_that_are_not_judged_are_not_even_stood_for(treated, told):
+    rows = site_rows(
+        np.random.default_rng(8), 800, treated=np.arange(800) < treated, untreated=True
+    )
+    grouped = group_compared_scores(rows, LEAST, OUTCOMES)
+    assert grouped.weights.sum() == pytest.approx(800 - treated + told)
+    assert len(grouped.events) == 800 - treated + told
+
+
 def test_a_small_group_is_left_out_and_its_counterpart_too():
     counts = hidden(with_sizes(np.random.default_rng(1), 600, sex__f=6))
     names = group_names(STUDY)

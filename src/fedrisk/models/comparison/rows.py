@@ -180,6 +180,18 @@ class ComparedRows:
         """The rows that count, ``(rows,)``."""
         return self.weights > 0
 
+    def chosen(self, rows: BoolArray) -> ComparedRows:
+        """Some of the rows."""
+        return replace(
+            self,
+            logits=self.logits[:, rows],
+            events=self.events[rows],
+            treated=self.treated[rows],
+            people=self.people[rows],
+            days=self.days[rows],
+            groups=self.groups[:, rows],
+        )
+
     def scored(self, logits: FloatArray) -> ComparedRows:
         """The same rows with other scores, such as those of groups."""
         return replace(self, logits=logits)

@@ -27,7 +27,8 @@ def group_compared_scores(rows: ComparedRows, least: int, outcomes: int) -> Comp
     """Rows whose scores, of each model, are those of groups of rows (`cells.group_scores`).
 
     Rows that are judged and those that are not are grouped apart, for the first alone stand in
-    score bins.
+    score bins. Fewer than ``least`` rows that are not judged are left out: they would be counted by
+    what untreated rows stand for.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ def group_compared_scores(rows: ComparedRows, least: int, outcomes: int) -> Comp
     if least <= 1 or not len(rows.events):
         return rows
     left_out = rows.treated if rows.untreated else np.zeros(len(rows.events), bool)
+    if 0 < left_out.sum() < least:
+        rows, left_out = rows.chosen(~left_out), left_out[~left_out]
     logits = rows.logits.copy()
     for side in (left_out, ~left_out):
         for model in range(len(logits)):
