@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedrisk.errors import FederationError
-from fedrisk.models.comparison import ComparedRows, group_memberships
+from fedrisk.models.comparison import ComparedRows
 from fedrisk.models.contender import Contender
 from fedrisk.sites.cohort import Cohort
 
@@ -36,18 +36,14 @@ def compared_rows(
     if untreated and cohort.treated is None:
         raise FederationError(f"study {cohort.study.name!r} does not tell which rows were treated")
     columns, events = cohort.part(test=True)
-    rows = len(events)
-    apart = np.arange(rows)
     chosen = cohort.test
-    times = None if cohort.times is None else cohort.times[chosen]
-    months = None if times is None else times.astype("datetime64[M]").astype(np.int64) % 12 + 1
-    return ComparedRows(
-        bands=cohort.study.bands,
-        logits=np.stack([contender.logit(columns) for contender in contenders]),
-        events=events,
-        treated=np.zeros(rows, bool) if cohort.treated is None else cohort.treated[chosen],
-        people=apart if cohort.persons is None else cohort.persons[chosen],
-        days=apart if times is None else times.astype("datetime64[D]").astype(np.int64),
-        groups=group_memberships(cohort.study, columns, months),
+    return ComparedRows.of(
+        cohort.study,
+        columns,
+        events,
+        np.stack([contender.logit(columns) for contender in contenders]),
+        treated=None if cohort.treated is None else cohort.treated[chosen],
+        people=None if cohort.persons is None else cohort.persons[chosen],
+        times=None if cohort.times is None else cohort.times[chosen],
         untreated=untreated,
     )
