@@ -142,6 +142,8 @@ def test_a_row_that_comes_late_is_not_told(site: Site) -> None:
     before = cells(ask(site, week(0), week(1)))
     site.has([*people(0), target(0), *people(1), *people(2)])
     assert cells(ask(site, week(0), week(1), run="r2")) == before
+    site.has([*people(0), people(0)[5], *people(1), *people(2)])  # a row that is there twice
+    assert cells(ask(site, week(0), week(1), run="r4")) == before
     moved = [*people(0), *people(1), *people(2)]
     site.has(moved[::-1])  # another order of the same rows is no change
     assert cells(ask(site, week(0), week(1), run="r3")) == before
@@ -161,6 +163,20 @@ def test_many_late_people_are_told_together(site: Site) -> None:
     site.has([*people(0), *late, *people(1)])
     (after,) = ask(site, week(0), run="r2")
     assert after.profile.rows == 630
+
+
+def test_what_came_late_is_told_in_cells_of_its_own(site: Site) -> None:
+    """One of thirty late people stands out; the difference of two answers does not show it."""
+    (before,) = ask(site, week(0))
+    late = [row | {"who": f"late{row['who']}"} for row in people(0, count=30, days=1)]
+    late[3] |= {"pulse": TARGET["pulse"], "sex": ""}
+    site.has([*people(0), *late, *people(1)])
+    (after,) = ask(site, week(0), run="r2")
+    left = after.profile - before.profile
+    assert left.rows == 30
+    for cells_ in (left.numbers["pulse"], left.categories["sex"]):
+        assert cells_.sum() == 30
+        assert cells_[cells_ != 0].min() >= 10
 
 
 def test_a_row_that_is_taken_out_keeps_its_week_back(site: Site) -> None:

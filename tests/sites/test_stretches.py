@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fedrisk.sites.ledger import Ledger
 from fedrisk.sites.stretch_ledger import StretchLedger
 from fedrisk.sites.stretches import Stretches, close
-from fedrisk.sites.told_rows import Told, settle
+from fedrisk.sites.told_rows import Told, batches, settle
 
 NONE = Stretches.of([])
 LATER = np.datetime64("2030-01-01", "us")
@@ -105,7 +105,18 @@ def test_the_ledger_keeps_what_was_closed_and_told(tmp_path: Path) -> None:
     assert again.pairs == ledger.known("day").pairs == [(0, 10), (10, 20), (20, 30)]
     assert len(ledger.known("night")) == 0
     rows = told({n: n for n in range(10)})
-    assert ledger.settle(("age", 0, "rows"), rows, 5).all()
+    assert ledger.settle(("age", 0, "rows"), rows, 5).tolist() == [0] * 10
     assert ledger.settle(("age", 0, "rows"), told({n: n for n in range(9)}), 5) is None
-    assert ledger.settle(("age", 10, "rows"), told({n: n for n in range(9)}), 5).all()
-    assert ledger.settle(("age", 0, "labels"), told({n: n for n in range(9)}), 5).all()
+    assert ledger.settle(("age", 10, "rows"), told({n: n for n in range(9)}), 5) is not None
+    assert ledger.settle(("age", 0, "labels"), told({n: n for n in range(9)}), 5) is not None
+    more = told({n: n for n in range(20)})
+    for _ in range(2):  # when it is asked again, too
+        assert ledger.settle(("age", 0, "rows"), more, 5).tolist() == [0] * 10 + [1] * 10
+    few = told({n: n for n in range(22)})
+    assert ledger.settle(("age", 0, "rows"), few, 5).tolist() == [0] * 10 + [1] * 10 + [-1] * 2
+
+
+def test_rows_that_changed_are_one_batch_with_the_others() -> None:
+    before = [told({n: n for n in range(10)}), told({n: n for n in range(5, 25)})]
+    now = told({n: n for n in range(5, 25)})
+    assert batches(now, np.ones(20, bool), before).tolist() == [0] * 20

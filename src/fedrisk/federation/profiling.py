@@ -77,16 +77,19 @@ def closed_counts(closed: ClosedRows, policy: Policy, query: Query) -> WindowCou
     is nobody in it or too few is not told.
     """
     asked, window = _asked_of(closed, query)
-    rows, stretches = closed.rows, len(closed.stretches)
+    rows = closed.rows
     cells = Cells.of(query.study)
     table = np.zeros((len(asked), sum(cells.lengths)))
     about = _about(rows, np.append(window, -1)[closed.place], asked)
-    counts = count_windows(query.study, counted(rows, query), closed.place, max(stretches, 1))
-    for number, own in enumerate(np.flatnonzero(closed.place == n) for n in range(stretches)):
-        if window[number] >= 0 and len(own):
+    # Every batch of a stretch by itself.
+    held, part = np.unique(closed.place * (len(rows) + 1) + closed.batch, return_inverse=True)
+    counts = count_windows(query.study, counted(rows, query), part, len(held))
+    for number, stretch in enumerate((held // (len(rows) + 1)).tolist()):
+        if window[stretch] >= 0:
+            own = part == number
             least = least_rows(rows.persons[own], policy.contributors)
-            profile = cells.profile(float(len(own)), counts[number])
-            table[window[number]] += cells.row(hide_small_cells(profile, least, policy))
+            profile = cells.profile(float(own.sum()), counts[number])
+            table[window[stretch]] += cells.row(hide_small_cells(profile, least, policy))
     _tell_spans(about, closed.stretches, window)
     about[3] = rounded_people(about[3], policy.contributors)
     about[5] = about[2] == 0

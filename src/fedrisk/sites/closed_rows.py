@@ -26,13 +26,15 @@ class ClosedRows:
     rows : TimedRows
         Their labels where all of the stretch's are mature and may be told; else none.
     stretches : Stretches
-    place : (rows,) array of int
-        Each row's stretch.
+    place, batch : (rows,) array of int
+        Each row's stretch, and with which version of it the row was told first: what came later is
+        counted apart, and its small cells are hidden apart.
     """
 
     rows: TimedRows
     stretches: Stretches
     place: Places
+    batch: Places
 
 
 def close_rows(
@@ -58,14 +60,15 @@ def close_rows(
     """
     stretches = closed_stretches(rows, policy, kept, now)
     place = np.zeros(len(rows), np.intp) if rows.times is None else stretches.places(rows.times)
-    chosen, labelled = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    batch, labelled = np.full(len(rows), -1), np.zeros(len(rows), bool)
     mature = stretches.end <= instant(as_of) - np.timedelta64(rows.study.maturity, "us")
     for number, (start, _) in enumerate(stretches.pairs):
         own = np.flatnonzero(place == number)
         ripe = rows.times is None or bool(mature[number])
-        chosen[own], labelled[own] = _told(rows.chosen(own), start, ripe, policy, kept)
+        batch[own], labelled[own] = _told(rows.chosen(own), start, ripe, policy, kept)
+    chosen = batch >= 0
     told = replace(rows, labelled=labelled, events=rows.events & labelled).chosen(chosen)
-    return ClosedRows(told, stretches, place[chosen])
+    return ClosedRows(told, stretches, place[chosen], batch[chosen])
 
 
 def closed_stretches(
@@ -89,25 +92,29 @@ def closed_stretches(
 
 def _told(
     rows: TimedRows, start: int, mature: bool, policy: Policy, kept: StretchLedger | None
-) -> tuple[BoolArray, BoolArray]:
-    """Which rows of a stretch are told, and which of them with their label."""
-    nothing, least = np.zeros(len(rows), bool), max(policy.window_people, 1)
+) -> tuple[Places, BoolArray]:
+    """With which version each row of a stretch is told, -1 for none; and which with its label."""
+    nothing, untold, least = (
+        np.zeros(len(rows), bool),
+        np.full(len(rows), -1),
+        max(policy.window_people, 1),
+    )
     if count_distinct(np.zeros(len(rows), np.intp), rows.persons, 1)[0] < least:
-        return nothing, nothing
+        return untold, nothing
     labelled = rows.labelled if mature else nothing
     if kept is None:
-        return ~nothing, labelled
+        return np.zeros(len(rows), np.intp), labelled
     about = "\n".join([*sorted(rows.columns), str(rows.study.time)])
     digests = told_rows(rows, kept.key)
-    chosen = kept.settle((about, start, "rows"), digests, least)
-    if chosen is None:
-        return nothing, nothing
-    labelled = labelled & chosen
+    batch = kept.settle((about, start, "rows"), digests, least)
+    if batch is None:
+        return untold, nothing
+    labelled = labelled & (batch >= 0)
     if not labelled.any():
-        return chosen, labelled
+        return batch, labelled
     with_label = told_labels(rows.events[labelled], digests.only(labelled), kept.key)
     shown = kept.settle((about, start, "labels"), with_label, least)
     told = nothing.copy()
     if shown is not None:
-        told[np.flatnonzero(labelled)[shown]] = True
-    return chosen, told
+        told[np.flatnonzero(labelled)[shown >= 0]] = True
+    return batch, told

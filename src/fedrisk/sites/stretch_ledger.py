@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedrisk.models.bins import Places
 from fedrisk.sites.ledger import Ledger
 from fedrisk.sites.stretches import Stretches
-from fedrisk.sites.told_rows import Told, settle
-from fedrisk.study.records import BoolArray
+from fedrisk.sites.told_rows import Told, batches, settle
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class StretchLedger:
             )
         return self.known(clock)
 
-    def settle(self, about: tuple[str, int, str], now: Told, least: int) -> BoolArray | None:
-        """Which of a stretch's rows are told (`fedrisk.sites.told_rows.settle`); kept as told.
+    def settle(self, about: tuple[str, int, str], now: Told, least: int) -> Places | None:
+        """With which version each of a stretch's rows was told first, -1 for none; kept as told.
+
+        None where the stretch is not told (`fedrisk.sites.told_rows.settle`).
 
         Parameters
         ----------
@@ -66,4 +68,4 @@ class StretchLedger:
                     "INSERT INTO told VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (*about, told.fingerprint, *blobs),
                 )
-        return chosen
+        return None if chosen is None else batches(now, chosen, before)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,30 @@ def settle(now: Told, before: Sequence[Told], least: int) -> BoolArray | None:
         if all(version.apart(other, least) for other in before):
             return chosen
     return None
+
+
+def batches(now: Told, chosen: BoolArray, before: Sequence[Told]) -> NDArray[np.intp]:
+    """With which version each row was told first; -1 where it is not told.
+
+    Rows that came to a version are counted apart from those before, so that the difference of two
+    answers is what was counted of them alone. Where rows went or changed meanwhile, all are of one
+    batch.
+
+    Parameters
+    ----------
+    now : Told
+    chosen : (rows,) array of bool
+        Rows that are told (`settle`).
+    before : sequence of Told
+        Versions that were told, oldest first.
+    """
+    batch = np.where(chosen, 0, -1)
+    grown = [*before, now.only(chosen)]
+    if not all(np.isin(a.digests, b.digests).all() for a, b in pairwise(grown)):
+        return batch
+    for version in before:
+        batch += chosen & ~np.isin(now.digests, version.digests)
+    return batch
 
 
 def told_rows(rows: TimedRows, key: bytes) -> Told:
