@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from detectors import world
 
 from fedrisk.detectors import DETECTORS
+from fedrisk.detectors.calibration import Calibration
 from fedrisk.errors import StudyError
 from fedrisk.profiles import Profile
 from fedrisk.profiles.counting import profile_columns
@@ -92,3 +94,17 @@ def test_a_reference_of_another_study_is_refused(detector, subject):
 @pytest.mark.parametrize(("detector", "subject"), CASES)
 def test_a_distance_is_explained(detector, subject):
     assert subject in detector.explain(0.5, subject)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_stationary_world_is_rarely_found_changed(name):
+    detector, p_values = DETECTORS[name], []
+    for seed in range(4):
+        calibration = Calibration(world.reference(seed))
+        for window in world.site_windows(seed, 10, site="site-0", first=52):
+            p_values += [
+                calibration.finding(detector, window, subject).p_value
+                for subject in detector.subjects(world.STUDY)
+            ]
+    told = np.array([p for p in p_values if p is not None])
+    assert np.mean(told <= 0.001) <= 0.02 if len(told) else detector.about in ("score", "labels")

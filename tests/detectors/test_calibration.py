@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from detectors.world import STUDY, reference, site_windows
@@ -9,7 +12,8 @@ from detectors.world import STUDY, reference, site_windows
 from fedrisk.detectors import DETECTORS
 from fedrisk.detectors.calibration import Calibration
 from fedrisk.errors import StudyError
-from fedrisk.profiles.reference import Reference
+from fedrisk.profiles import Profile
+from fedrisk.profiles.reference import Reference, merge
 
 WASSERSTEIN = DETECTORS["wasserstein"]
 
@@ -55,6 +59,59 @@ def test_a_window_shorter_than_a_block_gives_no_p_value():
     calibration = Calibration(reference(0))
     window = site_windows(0, 1, site="site-0", first=60, days=2)[0]
     assert "shorter than a block" in calibration.finding(WASSERSTEIN, window, "pulse").reason
+
+
+def test_one_block_a_site_compares_with_all_of_it_and_gives_no_p_value():
+    start, *_, end = site_windows(0, 52, site="one")
+    profile = merge(week.profile for week in site_windows(0, 52, site="one"))
+    whole = replace(start, end=end.end, profile=profile, days=364.0)
+    finding = Calibration(Reference(STUDY.hash, (whole,))).finding(
+        WASSERSTEIN, site_windows(0, 1, site="one", first=200)[0], "pulse"
+    )
+    assert (finding.against, finding.p_value) == ("whole reference", None)
+    assert finding.distance < 0.1
+
+
+@pytest.mark.parametrize("first", [-60, -3, 20, 51, 52, 400])
+@pytest.mark.parametrize("weeks", [0, 1, 4, 30])
+def test_a_window_of_any_time_and_length_has_an_answer(first, weeks):
+    calibration = Calibration(reference(0, 52))
+    window = site_windows(0, 1, site="site-0")[0]
+    start = window.start + timedelta(weeks=first)
+    moved = replace(window, start=start, end=start + timedelta(weeks=weeks), days=7.0 * weeks)
+    finding = calibration.finding(WASSERSTEIN, moved, "pulse")
+    assert finding.distance is not None
+    assert (finding.p_value is None) == bool(finding.reason)
+
+
+def test_a_window_without_rows_has_no_distance():
+    window = replace(site_windows(0, 1, site="site-0", first=60)[0], profile=Profile.empty(STUDY))
+    finding = Calibration(reference(0)).finding(WASSERSTEIN, window, "pulse")
+    assert (finding.distance, finding.p_value) == (None, None)
+    assert "too few rows" in finding.reason
+
+
+def test_a_site_that_is_not_known_is_held_against_all_together():
+    calibration = Calibration(reference(0, sites=2))
+    window = replace(site_windows(0, 1, site="serving", first=60)[0])
+    finding = calibration.finding(WASSERSTEIN, window, "heat")
+    assert finding.p_value is not None
+    assert finding.site == "serving"
+
+
+def test_fewer_of_the_same_people_are_no_drift():
+    p = []
+    for seed in range(15):
+        calibration = Calibration(reference(seed, people=60))
+        windows = site_windows(seed, 6, site="site-0", first=52, people=15)
+        p += [calibration.finding(WASSERSTEIN, window, "pulse").p_value for window in windows]
+    assert np.mean(np.array(p) <= 0.001) <= 0.02
+
+
+def test_the_same_window_is_judged_the_same_again():
+    window = site_windows(0, 1, site="site-0", first=52, people=30)[0]
+    one, other = (Calibration(reference(0)).finding(WASSERSTEIN, window, "pulse") for _ in "ab")
+    assert one == other
 
 
 def test_another_study_is_refused():
