@@ -31,6 +31,9 @@ def test_weeks_of_another_year_are_stable_however_much_they_differ_from_its_mean
     assert not any(each.drifted for each in verdict.per_feature.values())
     assert verdict.harm.kind == "none"
     assert verdict.sound_since is None
+    measured = verdict.per_site["site-1"].performance
+    assert measured.observed_expected.low < 1 < measured.observed_expected.high
+    assert verdict.document()["per_site"]["site-1"]["performance"]["auroc"]["value"] > 0.6
 
 
 def test_a_second_look_at_the_same_windows_changes_nothing(world, judged):

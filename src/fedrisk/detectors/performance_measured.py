@@ -141,15 +141,15 @@ def dispersion_of(blocks: Sequence[Profile]) -> float:
     of fewer than 6 blocks with labels.
     """
     risks = bin_risks()
-    labelled = [block for block in blocks if block.labelled.sum()]
-    if len(labelled) < 6:
+    given = [block for block in blocks if block.labelled.any()]
+    if len(given) < 6:
         return 1.0
-    observed = np.array([block.events.sum() for block in labelled])
-    expected = np.array([block.labelled @ risks for block in labelled])
-    variance = np.array([block.labelled @ (risks * (1 - risks)) for block in labelled])
+    rows = np.array([block.labelled for block in given])
+    observed = np.array([block.events for block in given]).sum(axis=1)
+    expected, variance = rows @ risks, rows @ (risks * (1 - risks))
     scale = observed.sum() / expected.sum()
     statistic = np.sum((observed - scale * expected) ** 2 / np.maximum(scale * variance, 1e-12))
-    return max(1.0, float(statistic) / (len(labelled) - 1))
+    return max(1.0, float(statistic) / (len(given) - 1))
 
 
 def _figure(value: float | None, error: float | None, low: float, high: float) -> Figure:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from fedrisk.detectors.performance_measured import MeasuredPerformance
 from fedrisk.monitoring.finding import Finding, WindowRecord
 from fedrisk.monitoring.harm import Measured
 from fedrisk.monitoring.quality import Fault
@@ -49,6 +50,8 @@ class Signs:
     label_faults : dict of str to tuple of Fault
         By site.
     measured : Measured
+    performance : dict of str to MeasuredPerformance
+        Of the sites that have mature labels.
     vanished : tuple of str
         Sites without a recent window.
     overdue : bool
@@ -60,6 +63,7 @@ class Signs:
     importance: Mapping[str, float]
     label_faults: Mapping[str, tuple[Fault, ...]]
     measured: Measured
+    performance: Mapping[str, MeasuredPerformance] = field(default_factory=dict)
     vanished: tuple[str, ...] = ()
     overdue: bool = False
 

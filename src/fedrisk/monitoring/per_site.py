@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedrisk.detectors.performance_measured import MeasuredPerformance
 from fedrisk.monitoring.diagnosis import Signs, Status, status_of
 from fedrisk.monitoring.harm import Harm, Measured
 from fedrisk.monitoring.rules import VerdictRules
@@ -24,6 +25,8 @@ class SiteVerdict:
         Features that drifted there.
     reasons : tuple of str
         Data faults, and why windows were not judged.
+    performance : MeasuredPerformance or None
+        Of the mature labels there; None without one.
     """
 
     status: Status
@@ -33,6 +36,7 @@ class SiteVerdict:
     events: float
     drifted: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    performance: MeasuredPerformance | None = None
 
 
 def site_verdicts(
@@ -61,6 +65,7 @@ def site_verdicts(
                 *(fault.sentence for fault in own.faults(site)),
                 *sorted_out.refused.get(site, ()),
             ),
+            performance=signs.performance.get(site),
         )
     return found
 

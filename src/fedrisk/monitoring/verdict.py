@@ -9,6 +9,11 @@ from typing import Any
 
 from fedrisk.detectors.calibration import Calibration
 from fedrisk.detectors.false_discovery import FalseDiscovery
+from fedrisk.detectors.performance_measured import (
+    MeasuredPerformance,
+    dispersion_of,
+    measure_by_site,
+)
 from fedrisk.monitoring.diagnosis import (
     Diagnosis,
     Severity,
@@ -175,6 +180,7 @@ def judge(
         importance=importance_of(study, model),
         label_faults=doubtful,
         measured=_harm(study, reference, outcomes, sound, memory.evidence, model, rules),
+        performance=_performance(reference, labelled),
         vanished=sorted_out.vanished,
         overdue=bool(due) and not is_labelled(due[-1], rules),
     )
@@ -266,6 +272,15 @@ def _matured(
     ]
     until = dict(memory.matured) | {each.site: each.end for each in new}
     return replace(memory, evidence=gathered(reference, new, memory.evidence, rules), matured=until)
+
+
+def _performance(
+    reference: Reference, labelled: Sequence[SiteWindow]
+) -> dict[str, MeasuredPerformance]:
+    """Each site's figures, as uncertain as its weeks of training differ."""
+    blocks = {site: reference.blocks_of(site) for site in {window.site for window in labelled}}
+    spread = {site: dispersion_of([b.profile for b in own]) for site, own in blocks.items()}
+    return measure_by_site(labelled, spread)
 
 
 def _harm(
