@@ -30,6 +30,7 @@ COMMANDS = {
     "rollback": ("fedrisk.cli.models:rollback", "Return to the champion before this one."),
     "federation": ("fedrisk.cli.federation:federation", "Run a federation of real machines."),
     "site": ("fedrisk.cli.site:site", "Take part in a federation, and guard what leaves."),
+    "drift": ("fedrisk.cli.drift:drift", "Judge current rows against the champion's reference."),
     "simulate": ("fedrisk.cli.simulate:simulate", "Write the simulated cohort, one file a site."),
 }
 #: Shown of a DataError's violations on a terminal; `--json` prints them all.

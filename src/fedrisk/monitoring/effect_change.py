@@ -10,9 +10,10 @@ seasons of sites
 estimates the change of the feature's coefficient; a site's season is compared with itself alone,
 so that what differs between sites or seasons does not confound it. The variance is widened by what
 the residuals vary beyond chance (quasi-likelihood, McCullagh and Nelder, Generalized Linear Models,
-2nd ed. 1989, 9.2). The same slope over the reference's blocks, where the model was fitted, is taken
-off. As in every comparison of groups, something else that came and went with the feature may be the
-cause.
+2nd ed. 1989, 9.2). The same slope over the reference's blocks of the season, where the model was
+fitted, is taken off, because a line through a curved effect is off in its own way in each season;
+seasons are averaged by their precision. As in every comparison of groups, something else that came
+and went with the feature may be the cause.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 
 from fedrisk.monitoring.outcomes import Outcomes
 from fedrisk.monitoring.units import bin_centres
-from fedrisk.profiles.seasons import Season
+from fedrisk.profiles.seasons import SEASONS, Season
 from fedrisk.study import NumberFeature, Study
 
 #: Fewest windows of a slope.
@@ -77,10 +78,12 @@ def effect_changes(
     slopes = _slopes_per_unit(model)
     found = []
     for feature in study.numbers:
-        ours, theirs = _slope(feature, now), _slope(feature, before)
-        if ours is not None:
-            usual, usual_variance = theirs if theirs is not None else (0.0, 0.0)
-            found.append((feature.name, ours[0] - usual, sqrt(ours[1] + usual_variance)))
+        seasons = [_change_within(feature, before, now, season) for season in SEASONS]
+        told = [each for each in seasons if each is not None]
+        precision = sum(1.0 / variance for _, variance in told)
+        if precision > 0:
+            change = sum(each / variance for each, variance in told) / precision
+            found.append((feature.name, change, sqrt(1.0 / precision)))
     changes = []
     for name, change, error in found:
         p = erfc(abs(change) / error / sqrt(2.0)) if error > 0 else 1.0
@@ -90,8 +93,21 @@ def effect_changes(
     return sorted(changes, key=lambda each: each.p_value)
 
 
+def _change_within(
+    feature: NumberFeature, before: Sequence[Outcomes], now: Sequence[Outcomes], season: Season
+) -> tuple[float, float] | None:
+    """Change of the slope in one season, and its variance; None where either has too few weeks."""
+    parts = [[each for each in some if each.season == season] for some in (now, before)]
+    ours, usual = (_slope(feature, part) for part in parts)
+    if ours is None or usual is None:
+        return None
+    return ours[0] - usual[0], ours[1] + usual[1]
+
+
 def _slope(feature: NumberFeature, outcomes: Sequence[Outcomes]) -> tuple[float, float] | None:
-    """Slope of the residual log-odds on a feature within strata, and its variance."""
+    """Slope of the residual log-odds on a feature within sites, and its variance."""
+    if len(outcomes) < LEAST_WINDOWS:
+        return None
     weight = np.array([each.information for each in outcomes])
     counts = np.array([each.profile.numbers[feature.name] for each in outcomes])
     used = (weight > 0) & (counts.sum(axis=1) > 0)
@@ -100,9 +116,9 @@ def _slope(feature: NumberFeature, outcomes: Sequence[Outcomes]) -> tuple[float,
     weight, counts = weight[used], counts[used]
     value = counts @ bin_centres(feature) / counts.sum(axis=1)
     off = np.array([each.observed - each.expected for each in outcomes])[used] / weight
-    places: dict[tuple[str, Season], list[int]] = defaultdict(list)
+    places: dict[str, list[int]] = defaultdict(list)
     for place, each in enumerate(np.flatnonzero(used).tolist()):
-        places[outcomes[each].site, outcomes[each].season].append(place)
+        places[outcomes[each].site].append(place)
     for rows in places.values():
         value[rows] -= np.average(value[rows], weights=weight[rows])
         off[rows] -= np.average(off[rows], weights=weight[rows])

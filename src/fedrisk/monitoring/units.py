@@ -173,10 +173,13 @@ def _explains_all(
 
     Nearer is not enough: a week of little ozone lies near zero, and so would mg/m3.
     """
+    if current.outside_share >= _APART:
+        # Little is left to compare: whatever takes values beyond the bounds may be it.
+        return converted.outside_share > 1.0 - _APART
     if abs(current.outside_share - converted.outside_share) > _OUTSIDE_AGREES:
         return False
-    if not current.inside or not converted.inside:
-        return True
+    if not converted.inside:
+        return False
     if current.counts[_reached(converted)].sum() < _EXPLAINED * current.inside:
         return False
     widths = np.append(np.diff(bin_centres(feature)), 0.0)

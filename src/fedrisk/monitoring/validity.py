@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import median
 
+from fedrisk.detectors.calibration import LEAST_SHARE
 from fedrisk.monitoring.rules import VerdictRules
 from fedrisk.profiles.reference import Reference
 from fedrisk.profiles.site_window import SiteWindow
@@ -56,9 +58,10 @@ def judgeable(
     kept: list[SiteWindow] = []
     refused: dict[str, list[str]] = defaultdict(list)
     reached: dict[str, datetime] = {}
-    study_hash = study.hash
+    study_hash, usual = study.hash, _usual_days(reference)
     for window in sorted(windows, key=lambda each: (each.end, each.site, each.start)):
         reason = _why_not(study_hash, window, reached.get(window.site), rules, now)
+        reason = reason or _too_short(window, usual.get(window.site))
         if reason:
             refused[window.site].append(f"{span(window)}: {reason}")
         else:
@@ -105,4 +108,28 @@ def _why_not(
         return "is empty"
     if profile.rows < rules.least_rows:
         return f"has {profile.rows:,.0f} rows, fewer than {rules.least_rows:,.0f}"
+    return ""
+
+
+def _usual_days(reference: Reference) -> dict[str, tuple[float, float]]:
+    """By site, a block's length in days, and the share of them on which there are rows."""
+    by_site: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for block in reference.blocks:
+        length = (block.end - block.start) / timedelta(days=1)
+        by_site[block.site].append((length, block.days / length))
+    return {
+        site: (median(length for length, _ in seen), median(share for _, share in seen))
+        for site, seen in by_site.items()
+    }
+
+
+def _too_short(window: SiteWindow, usual: tuple[float, float] | None) -> str:
+    """Why no block of its site is like a window; empty where one is, or the site is unknown."""
+    if usual is None:
+        return ""
+    length, share = (window.end - window.start) / timedelta(days=1), usual[1]
+    if length < LEAST_SHARE * usual[0]:
+        return f"is of {length:.1f} days, shorter than the reference's blocks of {usual[0]:.0f}"
+    if window.days < LEAST_SHARE * share * length:
+        return f"has rows on {window.days:.0f} days, where {share * length:.0f} are usual"
     return ""
