@@ -160,6 +160,15 @@ def test_the_reference_is_the_weeks_of_the_training_period(
         assert len(reference.blocks_of(site, "MAM")) == 13
 
 
+def test_of_many_sites_fewer_weeks_are_kept(
+    sites: Federating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedrisk.federation.run.BLOCKS", 8)
+    found = read_reference(sites.train(training(run_id="few-weeks")).result.reference, STUDY)
+    assert [len(found.blocks_of(site)) for site in found.sites] == [4, 4]
+    assert max(block.end for block in found.blocks) > datetime(2025, 6, 1, tzinfo=UTC)
+
+
 def test_a_run_s_name_stands_for_one_question(sites: Federating) -> None:
     sites.train(training())
     with pytest.raises(UsageError, match="asked for something else"):

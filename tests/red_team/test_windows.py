@@ -238,6 +238,24 @@ def test_one_person_s_many_rows_are_no_crowd(site: Site) -> None:
     assert (held > 0).sum() <= 2  # a group must outgrow the three hundred rows of one person
 
 
+def test_a_week_that_lost_most_of_its_people_is_kept_back(site: Site) -> None:
+    ask(site, week(0))
+    site.has([*people(0, count=5), *people(1)])
+    (after,) = ask(site, week(0), run="r2")
+    assert after.withheld
+
+
+@pytest.mark.parametrize(("count", "rows"), [(15, 0), (20, 140)])
+def test_all_rows_of_a_study_without_times_are_held_to_the_same(
+    site: Site, count: int, rows: int
+) -> None:
+    study = site.approves(STUDY.model_copy(update={"time": None, "horizon": "0d"}))
+    site.has(people(0, count=count))
+    query = Query("profile", study, "r", AS_OF)
+    reply = site.ask(query).record(WindowCounts, query.dimensions)
+    assert (reply.rows.tolist(), reply.withheld.tolist()) == ([rows], [float(not rows)])
+
+
 def test_a_site_of_few_people_tells_nothing(site: Site) -> None:
     site.has(people(0, count=15))
     (window,) = ask(site, week(0))

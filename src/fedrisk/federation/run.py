@@ -30,8 +30,9 @@ from fedrisk.profiles.window_counts import WindowCounts, site_windows
 from fedrisk.study import Study
 from fedrisk.study.training import TrainingRequest
 
-#: Most weeks in a reference: every season, and the turn of the year.
-WEEKS = 53.0
+#: Most weeks in a reference: every season, and the turn of the year; most blocks of all sites
+#: together. Ten thousand blocks take about 30 MB of reference.json.
+WEEKS, BLOCKS = 53, 10_600
 
 
 @dataclass
@@ -183,11 +184,12 @@ class TrainingRun(Run[TrainingRequest]):
         """
         state, study = self.state, query.study
         if "blocks" not in state.answers:
+            weeks = max(1, min(WEEKS, BLOCKS // max(len(state.fitted), 1)))
             question = replace(
                 query,
                 kind="profile",
                 parameters=fit.parameters[None],
-                options={"weeks": WEEKS} if study.time else {},
+                options={"weeks": float(weeks)} if study.time else {},
                 until=query.until or _mature_until(query),
             )
             blocks = [
