@@ -32,11 +32,11 @@ from fedrisk.retraining.margins import Margins, Spending
 WEEK = timedelta(weeks=1)
 #: Weeks of windows that the sites are asked about at each look.
 ASKED = 12
-#: Weeks of matured rows that a gate judges on; nothing is fitted to them.
-JUDGED = 5
-#: Weeks of rows that challengers are fitted to, by name.
-CHALLENGERS = {"recent": 13, "year": 52}
-RECALIBRATED = "recalibrated"
+#: Most weeks of matured rows that a gate judges on; nothing is fitted to them.
+JUDGED = 8
+#: Weeks of rows that a challenger is fitted to which does not begin at the onset of harm.
+YEAR = 52
+RECALIBRATED, RECENT, WHOLE = "recalibrated", "recent", "year"
 
 
 @dataclass
@@ -80,7 +80,8 @@ class ClosedLoop:
         look = Look(now, model, told=_told(verdict, decision))
         if decision.action in ("retrain", "recalibrate"):
             self.retrainings += (at_midnight(now),)
-            self._retrain(world, now, decision, look)
+            since = verdict.harm.since
+            self._retrain(world, now, decision, since.date() if since else None, look)
         return look
 
     def _judge(self, world: World, now: date) -> Verdict:
@@ -111,36 +112,42 @@ class ClosedLoop:
             events=float(sum(rows.events.sum() for rows in later)),
         )
 
-    def _retrain(self, world: World, now: date, decision: Decision, look: Look) -> None:
-        """Fit challengers up to a day, judge them on later rows of other people."""
-        until = now - world.study.maturity - JUDGED * WEEK
+    def _retrain(
+        self, world: World, now: date, decision: Decision, onset: date | None, look: Look
+    ) -> None:
+        """Fit challengers up to a day, judge them on later rows of other people.
+
+        Of the matured rows since the onset of harm, the later half at most are the gate's.
+        """
+        mature = now - world.study.maturity
+        changed = max(onset or mature - 2 * JUDGED * WEEK, world.setting.start)
+        until = max(mature - JUDGED * WEEK, changed + (mature - changed) / 2)
         allowed = gate_rows(world.study, [at_midnight(until)], at_midnight(now), self.judged)
-        broken = _broken(world, until - CHALLENGERS["recent"] * WEEK, now)
+        broken = _broken(world, changed, now)
         if broken or allowed.span is None:
             look.told["gate"] = f"{broken:,} broken rows" if broken else "no rows left"
             return
         models = {"champion": self.standing.model}
-        models |= self._challengers(world, until, now, decision)
+        models |= self._challengers(world, changed, until, now, decision)
         verdict, chosen = self._gate(world, allowed.span.since.date(), now, models)
         look.told |= {"gate": verdict.verdict, "because": list(verdict.sentences)}
         if verdict.verdict in ("pass", "refuse"):
             self.judged += (allowed.span,)
         if chosen is not None:
             look.model, look.retrained, look.told["promoted"] = models[chosen], True, chosen
-            since = until - CHALLENGERS["year"] * WEEK
-            reference = reference_of(world, look.model, since, until)
+            reference = reference_of(world, look.model, until - YEAR * WEEK, until)
             self.standing = Standing(look.model, reference, until)
 
     def _challengers(
-        self, world: World, until: date, now: date, decision: Decision
+        self, world: World, changed: date, until: date, now: date, decision: Decision
     ) -> dict[str, LogisticModel]:
         champion = self.standing.model
-        recent = _training(world, until - CHALLENGERS["recent"] * WEEK, until, now)
+        recent = _training(world, changed, until, now)
         models = {RECALIBRATED: recalibrated(world.study, champion, recent)}
         if decision.action == "retrain":
-            for name, weeks in CHALLENGERS.items():
-                parts = _training(world, until - weeks * WEEK, until, now)
-                models[name] = fit(world.study, parts, champion)
+            models[RECENT] = fit(world.study, recent, champion)
+            whole = _training(world, until - YEAR * WEEK, until, now)
+            models[WHOLE] = fit(world.study, whole, champion)
         return models
 
     def _gate(

@@ -41,6 +41,9 @@ FULL = Setting()
 QUICK = Setting(sites=3, people=250, trained=53, watched=20, stationary=6)
 #: Weeks of training of `season-only`: each season was seen once.
 ONE_YEAR = 53
+#: Larger changes, by scenario and size: four times the effect of fine particles; in one year the
+#: decline of 40.
+LARGER = {"concept-change x4": ("concept-change", 3.0), "slow-ageing x4": ("slow-ageing", 4.0)}
 #: Looks at each stationary world.
 LOOKS = 50
 #: Actions from the weakest to the strongest.
@@ -97,10 +100,11 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
+    every = [*SCENARIOS, *LARGER]
     parser = argparse.ArgumentParser(description="Follow every scenario with known truth.")
     parser.add_argument("--quick", action="store_true", help="fewer people, sites and weeks")
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1))
-    parser.add_argument("--scenario", nargs="*", choices=list(SCENARIOS), default=list(SCENARIOS))
+    parser.add_argument("--scenario", nargs="*", choices=every, default=every)
     parser.add_argument("--stationary", type=int, default=1_000, help="looks at unchanged worlds")
     parser.add_argument("--without-evidently", action="store_true", help="the slowest of them")
     parser.add_argument("--json", type=Path, help="file for all figures, with every look")
@@ -117,7 +121,8 @@ def run(scenario: str, setting: Setting, *, evidently: bool = True) -> Outcome:
         later = setting.trained - ONE_YEAR
         moved = setting.week(-setting.trained + later)
         setting = replace(setting, trained=ONE_YEAR, start=moved)
-    world = build(scenario, setting, _score_of(scenario, setting))
+    name, size = LARGER.get(scenario, (scenario, 1.0))
+    world = build(name, setting, _score_of(name, setting), size)
     standing = first_champion(world)
     champion = standing.model
     policies = [*plain_policies(evidently=evidently), ClosedLoop(standing)]

@@ -52,15 +52,24 @@ TRUTHS = {
     "unit-error": _truth("quality", "quality block", must_act=True, promoted=False),
     "missing-feed": _truth("quality", "quality block", must_act=True, promoted=False),
     "pollution-episode": _truth("covariate; season", "investigate", promoted=False),
-    "heat-wave": _truth("covariate; season", "investigate", promoted=False),
+    # The linear model knows no threshold of heat, so it is truly off for two weeks.
+    "heat-wave": _truth(
+        "covariate; season; concept; calibration", "investigate; site out of line", promoted=False
+    ),
     "population-change": _truth("covariate", "investigate; retrain; recalibrate", must_act=True),
     "prevalence-change": _truth(
         "prevalence; calibration", "recalibrate; retrain", must_act=True, promoted=True
     ),
+    # Twice the effect of fine particles adds a tenth to the log-odds: hardly more than a season.
     "concept-change": _truth(
+        "concept; calibration; prevalence", "investigate; recalibrate; retrain"
+    ),
+    "concept-change x4": _truth(
         "concept; calibration; prevalence", "retrain; recalibrate", must_act=True, promoted=True
     ),
-    "slow-ageing": _truth(
+    # In the weeks of a watch the odds fall by a tenth.
+    "slow-ageing": _truth("ageing; calibration; prevalence", "investigate; recalibrate; retrain"),
+    "slow-ageing x4": _truth(
         "ageing; calibration; prevalence", "recalibrate; retrain", must_act=True, promoted=True
     ),
     "one-site": _truth("site out of line", "site out of line; investigate", must_act=True),

@@ -128,12 +128,14 @@ def at_midnight(day: date) -> datetime:
     return datetime.fromisoformat(f"{day.isoformat()}T00:00:00+00:00")
 
 
-def build(scenario: str, setting: Setting, score: Score | None = None) -> World:
+def build(
+    scenario: str, setting: Setting, score: Score | None = None, change_size: float = 1.0
+) -> World:
     """Simulate a scenario; ``score`` is what somebody acts on in `label-contamination`."""
     size = (setting.sites, setting.people, setting.days, setting.seed, setting.start)
     study = study_of(scenario)
     change = None if scenario == "none" else setting.change
-    cohorts = list(simulate(*size, scenario=scenario, change=change, score=score))
+    cohorts = list(simulate(*size, scenario=scenario, change=change, score=score, size=change_size))
     broken = find_scenario(scenario).kind == "quality"
     plain = list(simulate(*size)) if broken else cohorts
     pairs = zip(cohorts, plain, strict=True)

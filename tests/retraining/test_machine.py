@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from retraining.worlds import PLAN, SCOPE, START, Scenery
@@ -192,6 +192,33 @@ def test_the_gate_has_later_rows_than_the_fit_and_only_matured_ones(scenery):
     study = fit.study
     assert gate.until == (START - study.maturity).isoformat()
     assert fit.as_of == gate.as_of
+
+
+def test_of_the_time_since_harm_began_the_earlier_half_is_fitted_on(scenery):
+    onset = START - timedelta(days=28)
+    scenery.watch.harm = Harm("measured", since=onset)
+    loop = scenery.run()
+    requests = {
+        run.rpartition("-")[2]: fitted.result.request
+        for run, fitted in scenery.sites.trained.items()
+    }
+    mature = START - next(iter(requests.values())).study.maturity
+    split = onset + (mature - onset) / 2
+    assert {request.until for request in requests.values()} == {split.isoformat()}
+    assert requests["recent"].since == requests["recalibrated"].since == onset.isoformat()
+    assert requests["refit"].since is None
+    assert scenery.sites.compared[f"{loop.id}-gate"].since == split.isoformat()
+
+
+def test_without_an_onset_recent_rows_are_as_many_days_as_the_gates(scenery):
+    scenery.run()
+    requests = {
+        run.rpartition("-")[2]: fitted.result.request
+        for run, fitted in scenery.sites.trained.items()
+    }
+    days = timedelta(days=PLAN.gate_days)
+    recent = requests["recent"]
+    assert datetime.fromisoformat(recent.until) - datetime.fromisoformat(recent.since) == days
 
 
 def test_cooldown_counts_retrainings_that_fitted_something(scenery):

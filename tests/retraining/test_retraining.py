@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from retraining.worlds import SCOPE, Killed, Scenery
+from retraining.worlds import PLAN, SCOPE, Killed, Scenery
 
 from fedrisk.registry.trial_control import NO_TRIAL
 from fedrisk.retraining.loop_store import check_chain
@@ -65,7 +65,7 @@ def _check_end(scenery, loop, way):
     assert len(scenery.store.listed()) == 1
     assert len(scenery.store.spent(SCOPE)) == 1
     assert scenery.registry.past == {"2": ["1", "2"], "1": ["1"]}[champion]
-    assert len(scenery.sites.trained) == 2
+    assert len(scenery.sites.trained) == len(PLAN.challengers)
     check_chain(scenery.store.transitions(loop.id))
 
 

@@ -34,6 +34,9 @@ class Candidate(BaseModel):
         As of `fedrisk train`.
     options : dict
         Of the strategy.
+    rows : {"all", "changed"}
+        What it is fitted on: the plan's ``fit_days``, or rows since harm began. A change a few
+        weeks old is lost among the rows of two years.
     """
 
     model_config = _STRICT
@@ -42,6 +45,11 @@ class Candidate(BaseModel):
     model: str = "logistic"
     strategy: str = "exact"
     options: dict[str, float] = Field(default={})
+    rows: Literal["all", "changed"] = "all"
+
+
+#: Intercept and slope of the champion, fitted anew: what is enough where ranks still hold.
+RECALIBRATION = Candidate(name="recalibrated", strategy="recalibrate", rows="changed")
 
 
 class TrialRules(BaseModel):
@@ -140,7 +148,8 @@ class ChangePlan(BaseModel):
     fit_days : float or None
         Rows of so many days are fitted on; None takes all.
     gate_days : float
-        The latest matured rows of so many days are kept for the gate and not fitted on.
+        The latest matured rows of so many days are kept for the gate and not fitted on; where harm
+        was measured, at most the later half of the days since it began.
     verdict : VerdictRules
     decision : DecisionRules
     margins : Margins
@@ -176,7 +185,11 @@ class ChangePlan(BaseModel):
     margins: Margins = Margins()
     spending: SpendingRules = SpendingRules()
     challengers: tuple[Candidate, ...] = Field(
-        default=(Candidate(name="refit"), Candidate(name="recalibrated", strategy="recalibrate")),
+        default=(
+            Candidate(name="refit"),
+            RECALIBRATION,
+            Candidate(name="recent", rows="changed"),
+        ),
         min_length=1,
         max_length=7,
     )

@@ -44,6 +44,7 @@ def fit_candidates(scene: Scene) -> Goes:
 def request_of(scene: Scene, champion: StoredVersion, candidate: Candidate) -> TrainingRequest:
     """What the sites are asked for one candidate."""
     recalibrates = candidate.strategy == "recalibrate"
+    begin = "changed" if candidate.rows == "changed" else "since"
     return TrainingRequest(
         run_id=f"{scene.loop.id}-{candidate.name}",
         study=champion.study,
@@ -52,7 +53,7 @@ def request_of(scene: Scene, champion: StoredVersion, candidate: Candidate) -> T
         options=candidate.options,
         sites=tuple(scene.require("frozen", "sites")),
         as_of=scene.require("frozen", "as_of"),
-        since=scene.require("frozen", "since"),
+        since=scene.require("frozen", begin),
         until=scene.require("frozen", "split"),
         base=dict(champion.document) if recalibrates else None,
         deadline=scene.plan.deadline,

@@ -10,11 +10,9 @@ from fedrisk.retraining.decision import Decision, Situation, decide
 from fedrisk.retraining.gate_rows import GateRows, Span, gate_rows
 from fedrisk.retraining.hold_gate import spent_rows
 from fedrisk.retraining.loop import digest
-from fedrisk.retraining.plan import Candidate
+from fedrisk.retraining.plan import RECALIBRATION
 from fedrisk.retraining.ports import StoredVersion
 from fedrisk.retraining.steps.step import Goes, Scene, ends
-
-RECALIBRATION = Candidate(name="recalibrated", strategy="recalibrate")
 
 
 def open_retraining(scene: Scene) -> Goes:
@@ -38,10 +36,12 @@ def open_retraining(scene: Scene) -> Goes:
     if decision.needs_approval:
         reason = f"a person has to begin it: {decision.reason}; `fedrisk retrain --trigger manual`"
         return replace(ends("done", reason, evidence), then=assessed.keep)
-    rows = rows_for(scene, champion, as_of)
+    harm = assessed.verdict.harm
+    onset = harm.since if harm.kind == "measured" else None
+    rows = rows_for(scene, champion, as_of, onset)
     if rows.span is None:
         return replace(ends("abandoned", f"no gate: {rows.reason}", evidence), then=assessed.keep)
-    frozen = {**evidence, **freeze(scene, champion, decision, as_of, rows.span)}
+    frozen = {**evidence, **freeze(scene, champion, decision, as_of, rows.span, onset)}
     inputs = {
         "champion": digest(champion.document),
         "verdict": digest(evidence["verdict"]),
@@ -51,22 +51,38 @@ def open_retraining(scene: Scene) -> Goes:
     return Goes("frozen", reason, frozen, inputs, then=assessed.keep)
 
 
-def rows_for(scene: Scene, champion: StoredVersion, as_of: datetime) -> GateRows:
-    """The latest matured rows, which are the gate's; what lies before them is fitted on."""
+def rows_for(
+    scene: Scene, champion: StoredVersion, as_of: datetime, onset: datetime | None
+) -> GateRows:
+    """The latest matured rows, which are the gate's; what lies before them is fitted on.
+
+    Of the time since harm began the earlier half at least is fitted on: a challenger that has seen
+    nothing of a change cannot be better after it.
+    """
     study = champion.study
-    split = as_of - study.maturity - timedelta(days=scene.plan.gate_days)
+    mature = as_of - study.maturity
+    split = mature - timedelta(days=scene.plan.gate_days)
+    if onset is not None and onset < mature:
+        split = max(split, onset + (mature - onset) / 2)
     fitted = [split] if champion.fitted_until is None else [split, champion.fitted_until]
     return gate_rows(study, fitted, as_of, spent_rows(scene.spent))
 
 
 def freeze(
-    scene: Scene, champion: StoredVersion, decision: Decision, as_of: datetime, gate: Span
+    scene: Scene,
+    champion: StoredVersion,
+    decision: Decision,
+    as_of: datetime,
+    gate: Span,
+    onset: datetime | None,
 ) -> dict[str, Any]:
     """Which rows are fitted on and which are judged by, and who competes; JSON values."""
     only = decision.action == "recalibrate"
     candidates = (RECALIBRATION,) if only else scene.plan.challengers
     days = scene.plan.fit_days
     since = None if days is None else (gate.since - timedelta(days=days)).isoformat()
+    if onset is None or onset >= gate.since:
+        onset = gate.since - timedelta(days=scene.plan.gate_days)
     return {
         "champion": champion.version,
         "as_of": as_of.isoformat(timespec="seconds"),
@@ -74,6 +90,7 @@ def freeze(
         "candidates": [each.model_dump(mode="json") for each in candidates],
         "sites": list(scene.world.sites.sites),
         "since": since,
+        "changed": onset.isoformat(),
         "split": gate.since.isoformat(),
         "until": gate.until.isoformat(),
         "maturity_seconds": champion.study.maturity.total_seconds(),
