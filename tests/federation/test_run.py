@@ -31,7 +31,7 @@ from fedrisk.federation import run as run_module
 from fedrisk.federation.broadcast import Broadcast
 from fedrisk.federation.checkpoint import Checkpoints
 from fedrisk.federation.engines.in_memory import InMemoryGrid
-from fedrisk.federation.strategies import STRATEGIES
+from fedrisk.federation.strategies import FROM_BASE, STRATEGIES
 from fedrisk.federation.training import train
 from fedrisk.models.logistic import LogisticModel
 from fedrisk.profiles.reference import read_reference
@@ -264,16 +264,21 @@ def resumed(make: Make, checkpoints: Checkpoints, folder: Path) -> TrainingResul
     return None
 
 
-def options(strategy: str) -> dict[str, object]:
-    return {"strategy": strategy, "rounds": 30 if strategy == "exact" else 3}
+def options(strategy: str, base: TrainingResult) -> dict[str, object]:
+    changes = {"strategy": strategy, "rounds": 3 if strategy.startswith("fed") else 30}
+    return changes | ({"base": base.model} if strategy in FROM_BASE else {})
 
 
 @pytest.mark.parametrize("dropout", [False, True], ids=["", "dropout"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_run_that_is_taken_up_after_any_checkpoint_ends_as_an_undisturbed_one(
-    sites: dict[str, Path], tmp_path: Path, strategy: str, dropout: bool
+    sites: dict[str, Path],
+    undisturbed: TrainingResult,
+    tmp_path: Path,
+    strategy: str,
+    dropout: bool,
 ) -> None:
-    changes = options(strategy) | {"quorum": 2}
+    changes = options(strategy, undisturbed) | {"quorum": 2}
     faults = {"west": at(2, crash)} if dropout else {}
     # Who a node is a new process learns by asking it: one message more to the site that is out.
     ignored = ("bytes_out",) if dropout else ()
