@@ -41,20 +41,22 @@ Answers = tuple[dict[str, Any], ComparisonResult, ProfileResult]
 
 
 def ask(sites: Federating, cohort: dict[str, Path], now: datetime) -> Answers:
-    """Fit, mend the fit, compare the two on later rows, count a later week."""
+    """Fit, compare with a model that is off on later rows, count a later week."""
     study = load_study(next(iter(cohort.values())).parent / "study.toml")
     cut, end = ((now - timedelta(days=days)).date().isoformat() for days in (90, 83))
     fields = {"study": study, "as_of": now.isoformat(), "sites": sites.sites, "deadline": 120.0}
     champion = sites.train(TrainingRequest(run_id="fit", until=cut, **fields)).result.model
-    mend = TrainingRequest(
-        run_id="mend", until=cut, strategy="recalibrate", base=champion, **fields
-    )
-    models = {"champion": champion, "challenger": sites.train(mend).result.model}
+    models = {
+        "champion": champion,
+        "shifted": {**champion, "intercept": champion["intercept"] + 0.2},
+    }
     gate = ComparisonRequest(run_id="gate", models=models, since=cut, **fields)
     drift = ProfileRequest(run_id="drift", model=champion, windows=((cut, end),), **fields)
     return champion, sites.compare(gate), sites.profile(drift)
 
 
+# Ray leaves its processes to the end of the interpreter.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("engine", ["local", "simulation"])
 def test_every_engine_answers_as_this_process_does(
     cohort: dict[str, Path], tmp_path: Path, engine: Place
