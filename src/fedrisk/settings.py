@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     webhook_secret_file: Path | None = Field(
         default=None, description="Holds what MLflow signs its webhook's deliveries with."
     )
+    plan_keys: Path | None = Field(
+        default=None, description="Public keys whose signature on a change plan counts, one a line."
+    )
     record_share: float = Field(
         default=0.0, ge=0, le=1, description="Part of the requests that are recorded, sealed."
     )

@@ -28,6 +28,7 @@ COMMANDS = {
     "models": ("fedrisk.cli.models:models", "List the registered models."),
     "promote": ("fedrisk.cli.models:promote", "Make a version the champion."),
     "rollback": ("fedrisk.cli.models:rollback", "Return to the champion before this one."),
+    "retrain": ("fedrisk.cli.retrain:retrain", "The loop once: judge, fit, gate, try, promote."),
     "federation": ("fedrisk.cli.federation:federation", "Run a federation of real machines."),
     "site": ("fedrisk.cli.site:site", "Take part in a federation, and guard what leaves."),
     "drift": ("fedrisk.cli.drift:drift", "Judge current rows against the champion's reference."),

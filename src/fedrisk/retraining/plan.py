@@ -250,3 +250,36 @@ def parse_plan(text: str, source: str) -> ChangePlan:
             f"{source}: {place}: {first['msg']}",
             hint="`fedrisk retrain plan show` prints every key with its value",
         ) from None
+
+
+def template() -> str:
+    """A plan to begin with: what is changed most, as comments with the defaults.
+
+    >>> parse_plan(template(), "template") == ChangePlan()
+    True
+    """
+    plan = ChangePlan()
+    return f"""\
+# What retrainings may change, how that is tested, and within which bounds.
+# `fedrisk retrain plan show` prints every key; a key that is left out has its default.
+approval = "{plan.approval}"            # person: each time; plan: this plan, once it is signed
+gate_days = {plan.gate_days}              # latest matured rows, kept for the gate
+drift_schedule = "{plan.drift_schedule}"
+retrain_schedule = "{plan.retrain_schedule}"
+
+[shadow]
+seconds = {plan.shadow.seconds}
+least = {plan.shadow.least}
+most_seconds = {plan.shadow.most_seconds}
+
+[canary]
+seconds = {plan.canary.seconds}
+least = {plan.canary.least}
+most_seconds = {plan.canary.most_seconds}
+
+[service]
+share = {plan.service.share}
+
+[watch]
+days = {plan.watch.days}
+"""
