@@ -173,7 +173,9 @@ def _judge(given: Arguments, home: Path | None, *, keep: bool) -> tuple[Verdict,
     stored = read_model(place.champion)
     study = stored.model.study
     reference = read_reference(stored.reference, study)
-    spans = _spans(given, max((block.end for block in reference.blocks), default=None))
+    trained_until = max((block.end for block in reference.blocks), default=None)
+    # Rows of a study without times are one window, which nobody can choose.
+    spans = _spans(given, trained_until) if study.time is not None else []
     url = database_url(settings.database_url, place.state)
     if federating is None:
         windows = _captured(url, stored, spans)
@@ -250,6 +252,11 @@ def _profiles(
 
 def _captured(url: str, stored: StoredModel, spans: list[Span]) -> list[SiteWindow]:
     """What the server was asked of this version, by the same windows."""
+    if not spans:
+        raise UsageError(
+            "--serving needs a study whose rows have times",
+            hint="without a `time` the reference has no weeks to compare with",
+        )
     from fedrisk.monitoring.calendar import captured_windows
     from fedrisk.profiles.store import WindowStore
 
