@@ -169,3 +169,18 @@ def test_a_model_without_blocks_is_told(home, files, monkeypatch):
 
     monkeypatch.setattr(reference, "read_reference", without)
     assert isinstance(run(home, files).exception, StudyError)
+
+
+def test_rows_without_times_are_one_window_that_nothing_can_be_said_of(tmp_path, files):
+    """Neither are there weeks of the reference, nor any windows to choose."""
+    study = STUDY.model_copy(update={"time": None, "horizon": "0d"})
+    settings = Settings(home=tmp_path / "home")
+    sites = Federating.local(settings, files, engine="in_memory")
+    as_of = AS_OF.isoformat()
+    asked = TrainingRequest(run_id="plain", study=study, sites=tuple(files), as_of=as_of)
+    trained = sites.train(asked)
+    promote(Home(settings.home).existing(), settings, trained.version, "first", AS_OF)
+    said = document(run(settings.home, files, "--json"))
+    assert said["verdict"] in ("insufficient evidence", "monitor")
+    arguments = ["--home", str(settings.home), "--serving"]
+    assert "have times" in CliRunner().invoke(drift, arguments).exception.message

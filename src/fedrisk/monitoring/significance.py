@@ -21,7 +21,7 @@ from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.study import Study
 
 #: A p-value near one says nothing more than this, so that it cannot hide a small one beside it.
-_LARGEST_P = 0.99
+_LARGEST_P = 0.95
 _SMALLEST_P = 1e-15
 
 
