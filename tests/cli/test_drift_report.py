@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from fedrisk.cli.main import main
+from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.models.design_matrix import design_from_summary
 from fedrisk.models.logistic import LogisticModel
 from fedrisk.models.summary import summarise
+from fedrisk.sites.folder import open_site
+from fedrisk.sites.policy import write_policy
 from fedrisk.study import parse_study
 
 STUDY = {
@@ -77,6 +80,23 @@ def test_the_report_is_written_beside_the_rows_and_says_what_it_found(
     assert found["outside"] == {"heat": 91}
     assert (found["reference_rows"], found["current_rows"]) == (910, 910)
     assert found["file"] == str(rows_file.parent / "reports" / "drift-2024-04-01-2024-07-01.html")
+
+
+def test_a_sites_folder_names_the_rows_and_keeps_the_report_and_nothing_is_logged(
+    capsys, tmp_path, rows_file, study_file
+):
+    """The report is the site's own, so it is no answer: neither log nor ledger knows of it."""
+    folder = tmp_path / "north"
+    folder.mkdir()
+    make_signing_pair(folder, "signing")
+    write_policy(folder / "policy.toml")
+    (folder / "site.toml").write_text(f'site = "north"\ndata = "{rows_file}"\n', encoding="utf-8")
+    code, out, _ = run(capsys, "--folder", folder, "--study", study_file, *PERIODS, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["site"] == "north"
+    assert found["file"] == str(folder / "reports" / "drift-2024-04-01-2024-07-01.html")
+    assert open_site(folder).check_log() == 0
 
 
 def test_scores_of_a_model_are_compared_too(capsys, rows_file, model_file, tmp_path):

@@ -36,18 +36,22 @@ def test_the_prevalence_is_found_without_a_label(prevalence):
     assert "in keeping" in found.sentence
 
 
-def test_its_error_is_as_large_as_it_says():
-    """Scatter of 200 estimates, each with a reference and a window of its own."""
+@pytest.mark.parametrize(
+    ("reference", "window", "prevalence"), [(4000, 1500, 0.2), (1200, 3000, 0.5)]
+)
+def test_its_error_is_as_large_as_it_says(reference, window, prevalence):
+    """Scatter of estimates from references and windows of their own, either of them small."""
     estimates = [
         estimate_label_shift(
-            counted(*draw(4000, seed)), without_labels(draw_with_prevalence(1500, seed, 0.2))
+            counted(*draw(reference, seed)),
+            without_labels(draw_with_prevalence(window, seed, prevalence)),
         )
-        for seed in range(1000, 1200)
+        for seed in range(1000, 1100)
     ]
     spread = np.std([each.prevalence for each in estimates])
-    assert np.mean([each.standard_error for each in estimates]) == pytest.approx(spread, rel=0.15)
+    assert np.mean([each.standard_error for each in estimates]) == pytest.approx(spread, rel=0.2)
     errors = [each.log_odds_ratio_error for each in estimates]
-    assert np.mean(errors) == pytest.approx(np.std([e.log_odds_ratio for e in estimates]), rel=0.15)
+    assert np.mean(errors) == pytest.approx(np.std([e.log_odds_ratio for e in estimates]), rel=0.2)
 
 
 def test_another_population_is_not_taken_for_a_shift_of_the_labels():
