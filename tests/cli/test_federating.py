@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fedrisk.cli.federating import Federating
-from fedrisk.errors import DataError, UsageError
+from fedrisk.errors import DataError, SiteRefusedError, UsageError
 from fedrisk.home import Home
 from fedrisk.models.comparison import Comparison
 from fedrisk.profiles.reference import read_reference
@@ -19,6 +19,7 @@ from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.registry.store import open_store
 from fedrisk.registry.versions import list_versions
 from fedrisk.settings import Settings
+from fedrisk.sites.policy import Policy, write_policy
 from fedrisk.study import parse_study
 from fedrisk.study.questions import ComparisonRequest, ProfileRequest
 from fedrisk.study.training import TrainingRequest
@@ -194,3 +195,37 @@ def test_rows_that_break_the_study_end_a_fit_before_it_begins(
 def test_no_site_is_no_federation(settings: Settings) -> None:
     with pytest.raises(UsageError, match="no site is named"):
         Federating.local(settings, {}, engine="in_memory")
+
+
+def test_sites_under_a_policy_answer_what_it_allows(
+    settings: Settings, files: dict[str, Path], tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.toml"
+    write_policy(policy)
+    sites = Federating.local(settings, files, engine="in_memory", policy=policy)
+    champion = sites.train(training(run_id="kept", until="2025-07-28")).result.model
+    gate = sites.compare(
+        ComparisonRequest(
+            run_id="gate-kept",
+            study=STUDY,
+            as_of=AS_OF,
+            models={"champion": champion, "same": champion},
+            since="2025-01-06",
+        )
+    )
+    assert gate.refused == {}
+    comparison = Comparison.from_document(gate.comparison)
+    assert comparison.rows > 100
+    drift = sites.profile(
+        ProfileRequest(
+            run_id="drift-kept",
+            study=STUDY,
+            as_of=AS_OF,
+            model=champion,
+            windows=(("2025-07-28", "2025-09-01"),),
+        )
+    )
+    assert {window["site"] for window in drift.windows} == {"north", "south"}
+    write_policy(policy, Policy(queries=("profile",)))
+    with pytest.raises(SiteRefusedError, match="questions of kind 'summary'"):
+        sites.train(training(run_id="refused"))
