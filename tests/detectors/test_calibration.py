@@ -35,6 +35,18 @@ def test_a_stationary_world_with_seasons_is_rarely_found_changed(subject):
     assert 0.3 < np.median(p) < 0.7
 
 
+def test_noise_that_is_taken_off_a_distance_is_not_taken_off_its_p_value():
+    p, effects = [], []
+    for seed in range(6):
+        calibration = Calibration(reference(seed))
+        for window in site_windows(seed, 8, site="site-0", first=52):
+            finding = calibration.finding(DETECTORS["jensen_shannon"], window, "pulse")
+            p.append(finding.p_value)
+            effects.append(finding.effect)
+    assert 0.2 < np.median(p) < 0.8
+    assert abs(np.median(effects)) < 0.5
+
+
 def test_a_moved_mean_is_found():
     found = list(findings("pulse", 5, pulse=3.0))
     assert np.mean([finding.p_value < 1e-4 for finding in found]) > 0.95

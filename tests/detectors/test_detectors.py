@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,8 @@ from scipy.spatial.distance import jensenshannon
 from fedrisk.detectors import DETECTORS, CountDetector
 from fedrisk.detectors.bin_centres import bin_centres
 from fedrisk.models.bins import feature_edges
-from fedrisk.study import NumberFeature
+from fedrisk.profiles.counting import profile_columns
+from fedrisk.study import NumberFeature, parse_study
 
 COUNTS = st.lists(st.integers(0, 500), min_size=6, max_size=6).filter(lambda n: sum(n) >= 20)
 ON_COUNTS = {
@@ -115,3 +118,22 @@ def test_bins_without_bounds_lie_where_their_edges_say():
     centres = bin_centres(len(edges) + 1)
     assert np.all(np.diff(centres) > 0)
     assert np.all((centres[1:-1] > edges[:-1]) & (centres[1:-1] < edges[1:]))
+
+
+def test_values_that_are_missing_and_values_beyond_bounds_are_told_apart():
+    study = parse_study(
+        {
+            "name": "s",
+            "label": "y",
+            "positive": [1],
+            "features": [{"name": "x", "kind": "number", "minimum": 0, "maximum": 9}],
+        }
+    )
+    whole = profile_columns(study, {"x": np.full(100, 5.0)})
+    gone = profile_columns(study, {"x": np.where(np.arange(100) < 30, np.nan, 5.0)})
+    beyond = replace(gone, missing={"x": 0.0}, outside={"x": 30.0})
+    found = {
+        name: [DETECTORS[name].distance(whole, each, "x") for each in (gone, beyond)]
+        for name in ("missingness", "range_violations")
+    }
+    assert found == {"missingness": [0.3, 0.0], "range_violations": [0.0, 0.3]}
