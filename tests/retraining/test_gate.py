@@ -218,6 +218,7 @@ def test_a_champion_further_off_does_not_bar_a_better_one():
     assert ratios[0] > ratios[1] > 1.25
     verdict = judged(comparison, Margins(improvement="none", auroc=0.1))
     assert outcome(verdict, "observed_expected") == "pass"
+    assert outcome(verdict, "observed_expected season:JJA") == "pass"
     assert any("the champion's" in each for each in verdict.sentences)
 
 
@@ -227,6 +228,13 @@ def test_churn_beyond_its_margin_is_refused(better):
     cells = np.array(better.churn["challenger"])
     changed = next(check.value for check in verdict.checks if check.name == "churn")
     assert changed == pytest.approx(1 - np.trace(cells) / cells.sum())
+
+
+def test_leaps_over_a_band_are_refused_although_few_rows_change(better):
+    cells = ((90.0, 0.0, 10.0), (0.0, 100.0, 0.0), (10.0, 0.0, 90.0))
+    verdict = judged(replace(better, churn={"challenger": cells}))
+    assert outcome(verdict, "churn") == "pass"
+    assert outcome(verdict, "leap") == "fail"
 
 
 def test_loss_of_net_benefit_is_refused(better):

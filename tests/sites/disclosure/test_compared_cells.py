@@ -100,6 +100,16 @@ def test_few_treated_or_untreated_rows_are_not_counted(treated):
     assert counts.band_treated.tolist() == [0.0 if treated == 4 else 1000.0, 0.0, 0.0]
 
 
+def test_few_events_among_treated_rows_are_not_counted():
+    rng = np.random.default_rng(9)
+    treated = rng.random(1000) < 0.3
+    for held, told in ((OUTCOMES - 1, 0), (OUTCOMES, OUTCOMES)):
+        events = rng.random(1000) < 0.3
+        events[treated] = np.arange(treated.sum()) < held
+        rows = site_rows(np.random.default_rng(9), 1000, treated=treated, events=events)
+        assert hidden(rows).treated_events == told
+
+
 def test_few_changes_of_band_are_rounded():
     counts = hidden(site_rows(np.random.default_rng(6), 700))
     assert not np.any(counts.churn % LEAST)
