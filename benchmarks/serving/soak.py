@@ -68,9 +68,17 @@ class Record:
 
 
 def serving_processes(parent: int) -> list[int]:
-    """The process itself, or its workers where it has some."""
+    """The process itself and its workers; those that score long batches come and go."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children] or [parent]
+    return [parent, *(int(child) for child in children if is_worker(child))]
+
+
+def is_worker(process: str) -> bool:
+    """Whether a process serves; one that has just ended does not."""
+    try:
+        return b"--until-input-closes" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def sample(running: Running, second: float) -> Sample:
@@ -80,7 +88,7 @@ def sample(running: Running, second: float) -> Sample:
         place = Path(f"/proc/{process}")
         words = (line.split() for line in (place / "status").read_text().splitlines())
         status = {word[0]: word[1] for word in words if len(word) > 1}
-        memory += int(status.get("VmRSS:", 0)) / 1024  # a process that has just ended has none
+        memory += int(status["VmRSS:"]) / 1024
         threads += int(status["Threads:"])
         files += len(list((place / "fd").iterdir()))
     return Sample(second, memory, files, threads)

@@ -117,6 +117,11 @@ class Home:
         return self.root / "state.db"
 
     @property
+    def alerts(self) -> Path:
+        """Who is told of drift and retrainings."""
+        return self.root / "alerts.toml"
+
+    @property
     def serving(self) -> Path:
         """What serving processes keep between starts."""
         return self.root / "serving"

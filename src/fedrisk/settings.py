@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         default=True, description="Count what is asked and answered, for the watch over drift."
     )
     capture_minutes: float = Field(default=15.0, gt=0, description="Length of a window.")
+    keep_days: int = Field(
+        default=190, ge=1, description="Days that windows for the watch over drift are kept."
+    )
     capture_least: int = Field(default=50, ge=1, description="Rows in a window that may leave.")
     canary_share: float = Field(
         default=0.0, ge=0, le=1, description="Part of the requests that the challenger answers."

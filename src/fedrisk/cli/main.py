@@ -28,6 +28,8 @@ COMMANDS = {
     "models": ("fedrisk.cli.models:models", "List the registered models."),
     "promote": ("fedrisk.cli.models:promote", "Make a version the champion."),
     "rollback": ("fedrisk.cli.models:rollback", "Return to the champion before this one."),
+    "watch": ("fedrisk.cli.watch:watch", "Look for drift and retrain by schedule."),
+    "alerts": ("fedrisk.cli.alerts:alerts", "List alerts, and try the ways to people."),
     "retrain": ("fedrisk.cli.retrain:retrain", "The loop once: judge, fit, gate, try, promote."),
     "federation": ("fedrisk.cli.federation:federation", "Run a federation of real machines."),
     "site": ("fedrisk.cli.site:site", "Take part in a federation, and guard what leaves."),

@@ -1,0 +1,147 @@
+"""What was seen and told, in the home's database or the one that settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sql
+
+from fedrisk.monitoring.alerts.alert import Alert
+from fedrisk.profiles.database import Database
+
+_METADATA = sql.MetaData()
+ALERTS = sql.Table(
+    "alerts",
+    _METADATA,
+    sql.Column("key", sql.String(300), primary_key=True),
+    sql.Column("source", sql.String(40), nullable=False),
+    sql.Column("kind", sql.String(40), nullable=False),
+    sql.Column("subject", sql.String(200), nullable=False),
+    sql.Column("level", sql.String(10), nullable=False),
+    sql.Column("title", sql.Text, nullable=False),
+    sql.Column("text", sql.Text, nullable=False),
+    # ISO 8601 in UTC; empty for never.
+    sql.Column("since", sql.String(40), nullable=False),
+    sql.Column("seen", sql.String(40), nullable=False),
+    sql.Column("told", sql.String(40), nullable=False),
+    sql.Column("told_level", sql.String(10), nullable=False),
+    sql.Column("times", sql.Integer, nullable=False),
+    sql.Column("active", sql.Boolean, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of one trouble.
+
+    Attributes
+    ----------
+    alert : Alert
+        As seen last.
+    source : str
+        Who sees it: when it is not seen there any more, it is gone.
+    since, seen : datetime
+        First and last.
+    told : datetime or None
+        When people were told last.
+    told_level : str
+        How loudly; empty where they were not.
+    times : int
+        How often it was seen since ``since``.
+    active : bool
+    """
+
+    alert: Alert
+    source: str
+    since: datetime
+    seen: datetime
+    told: datetime | None
+    told_level: str
+    times: int
+    active: bool
+
+
+class AlertStore:
+    """Alerts in one database.
+
+    Parameters
+    ----------
+    url : str
+        As SQLAlchemy reads it.
+
+    Raises
+    ------
+    HomeError
+        From every method, when the database is away or cannot be written to.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url, "alerts", _METADATA)
+
+    def all(self) -> list[Standing]:
+        """Every trouble that is kept, latest first."""
+        with self._reading() as connection:
+            rows = connection.execute(sql.select(ALERTS).order_by(ALERTS.c.seen.desc()))
+            return [_standing(row._mapping) for row in rows]  # noqa: SLF001 SQLAlchemy's public name
+
+    def keep(self, standings: Sequence[Standing]) -> None:
+        """Write down what is known of some troubles."""
+        with self._database.transaction("written") as connection:
+            for each in standings:
+                connection.execute(ALERTS.delete().where(ALERTS.c.key == each.alert.key))
+                connection.execute(ALERTS.insert().values(**_row(each)))
+
+    def forget_before(self, time: datetime) -> int:
+        """Delete troubles that are gone since before a time; how many."""
+        gone = sql.and_(~ALERTS.c.active, ALERTS.c.seen < _text(time))
+        with self._database.transaction("written") as connection:
+            return int(connection.execute(ALERTS.delete().where(gone)).rowcount)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._database.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sql.Connection]:
+        with self._database.transaction("read") as connection:
+            yield connection
+
+
+def _text(time: datetime | None) -> str:
+    return "" if time is None else time.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _row(standing: Standing) -> dict[str, Any]:
+    alert = standing.alert
+    return {
+        "key": alert.key,
+        "source": standing.source,
+        "kind": alert.kind,
+        "subject": alert.subject,
+        "level": alert.level,
+        "title": alert.title,
+        "text": alert.text,
+        "since": _text(standing.since),
+        "seen": _text(standing.seen),
+        "told": _text(standing.told),
+        "told_level": standing.told_level,
+        "times": standing.times,
+        "active": standing.active,
+    }
+
+
+def _standing(row: Any) -> Standing:
+    return Standing(
+        alert=Alert(row["kind"], row["subject"], row["level"], row["title"], row["text"]),
+        source=row["source"],
+        since=datetime.fromisoformat(row["since"]),
+        seen=datetime.fromisoformat(row["seen"]),
+        told=datetime.fromisoformat(row["told"]) if row["told"] else None,
+        told_level=row["told_level"],
+        times=row["times"],
+        active=row["active"],
+    )

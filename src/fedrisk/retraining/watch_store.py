@@ -1,0 +1,90 @@
+"""When each command of the watch ran last, and how it ended: kept, so that a restart loses none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sql
+
+from fedrisk.profiles.database import Database
+
+_METADATA = sql.MetaData()
+RUNS = sql.Table(
+    "watch",
+    _METADATA,
+    sql.Column("job", sql.String(40), primary_key=True),
+    # ISO 8601 in UTC; empty for never.
+    sql.Column("began", sql.String(40), nullable=False),
+    sql.Column("ended", sql.String(40), nullable=False),
+    sql.Column("code", sql.Integer, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The last run of one job.
+
+    Attributes
+    ----------
+    began : datetime
+        Or, before any run, when the schedule was first looked at.
+    ended : datetime or None
+        None while it runs, or where its process died.
+    code : int
+        Exit code; -1 while unknown.
+    """
+
+    began: datetime
+    ended: datetime | None = None
+    code: int = -1
+
+
+class WatchStore:
+    """Last runs in one database.
+
+    Parameters
+    ----------
+    url : str
+        As SQLAlchemy reads it.
+
+    Raises
+    ------
+    HomeError
+        From every method, when the database is away or cannot be written to.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url, "the watch's runs", _METADATA)
+
+    def last(self, job: str) -> LastRun | None:
+        """The last run of a job; None before the first look."""
+        with self._database.transaction("read") as connection:
+            row = connection.execute(sql.select(RUNS).where(RUNS.c.job == job)).first()
+        return None if row is None else _run(row._mapping)  # noqa: SLF001 SQLAlchemy's public name
+
+    def keep(self, job: str, run: LastRun) -> None:
+        """Write down the last run of a job."""
+        values = {
+            "job": job,
+            "began": _text(run.began),
+            "ended": "" if run.ended is None else _text(run.ended),
+            "code": run.code,
+        }
+        with self._database.transaction("written") as connection:
+            connection.execute(RUNS.delete().where(RUNS.c.job == job))
+            connection.execute(RUNS.insert().values(**values))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._database.close()
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _run(row: Any) -> LastRun:
+    ended = datetime.fromisoformat(row["ended"]) if row["ended"] else None
+    return LastRun(datetime.fromisoformat(row["began"]), ended, row["code"])

@@ -1,0 +1,74 @@
+"""A retraining is one MLflow run, whatever happens in between, and versions lead to it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fedrisk.home import Home
+from fedrisk.registry.record import record_training
+from fedrisk.registry.retraining_record import RETRAINING, record_retraining
+from fedrisk.registry.store import open_store
+from fedrisk.settings import Settings
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def step(state: str, **evidence: object) -> dict:
+    return {"state": state, "evidence": evidence, "chain": f"chain of {state}"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home").prepare()
+
+
+def test_one_retraining_is_one_run_that_is_kept_up_to_date(home: Home, result) -> None:
+    settings = Settings(home=home.root)
+    version = record_training(result, home, settings)
+    figures = {"challenger": {"auroc": {"value": 0.75, "se": 0.01}, "brier": None}}
+    steps = [
+        step("frozen", champion="1", split="2026-01-01", until="2026-02-01", sites=["a", "b"]),
+        step("trained", fitted={"exact": {"version": version, "run_id": "r"}}),
+    ]
+    loop = {
+        "id": "20260105T000000-abc",
+        "scope": "heart",
+        "trigger": "drift",
+        "state": "trained",
+        "reason": "fitted",
+        "transitions": steps,
+    }
+    first = record_retraining(home, settings, loop, "<p>one</p>")
+    store = open_store(home, settings)
+    assert store.client.get_run(first).info.status == "RUNNING"
+    steps.append(step("gated", gate={"verdict": "pass"}, comparison={"models": figures}))
+    again = loop | {"state": "done", "reason": "released", "transitions": steps}
+    assert record_retraining(home, settings, again, "<p>two</p>") == first
+    run = store.client.get_run(first)
+    tags = run.data.tags
+    assert run.info.status == "FINISHED"
+    assert {name: tags[f"fedrisk.{name}"] for name in ("state", "gate", "champion", "sites")} == {
+        "state": "done",
+        "gate": "pass",
+        "champion": "1",
+        "sites": "a b",
+    }
+    assert tags["fedrisk.rows_judged"] == "2026-01-01 to 2026-02-01"
+    assert tags["fedrisk.chain"] == "chain of gated"
+    assert run.data.metrics == {"challenger/auroc": 0.75}
+    folder = Path(store.client.download_artifacts(first, ""))
+    assert (folder / "report.html").read_text() == "<p>two</p>"
+    assert json.loads((folder / "retraining.json").read_text()) == again
+    linked = store.client.get_model_version("heart", version)
+    assert linked.tags[RETRAINING] == loop["id"]
+
+
+def test_two_retrainings_are_two_runs(home: Home) -> None:
+    settings = Settings(home=home.root)
+    loop = {"scope": "heart", "trigger": "manual", "state": "refused", "transitions": []}
+    runs = {record_retraining(home, settings, loop | {"id": name}, "") for name in ("a", "b", "a")}
+    assert len(runs) == 2

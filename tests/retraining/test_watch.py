@@ -1,0 +1,256 @@
+"""The watch: what is due runs once, people are told, and no failure ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from fedrisk.errors import UsageError
+from fedrisk.monitoring.alerts.channels import LogChannel
+from fedrisk.monitoring.alerts.notifier import Notifier
+from fedrisk.monitoring.alerts.rules import AlertRules
+from fedrisk.monitoring.alerts.store import AlertStore
+from fedrisk.retraining.schedule import Schedule
+from fedrisk.retraining.watch import OPEN, Finished, Watch
+from fedrisk.retraining.watch_figures import WatchFigures, serve_figures
+from fedrisk.retraining.watch_store import LastRun, WatchStore
+
+START = datetime(2026, 1, 5, 7, tzinfo=UTC)
+STABLE = {"verdict": "stable", "severity": "none", "diagnosis": "none", "sentences": []}
+HARM = STABLE | {"verdict": "harm", "severity": "high", "diagnosis": "concept"}
+DONE = {"state": "done", "reason": "", "released": False}
+
+
+class World:
+    """Commands with prepared answers, and a time that tests move."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.ran: list[Sequence[str]] = []
+        self.answers = {"drift": Finished(0, STABLE), "retrain": Finished(0, DONE)}
+
+    def run(self, words: Sequence[str]) -> Finished:
+        self.ran.append(words)
+        return self.answers[words[0]]
+
+    @property
+    def commands(self) -> list[str]:
+        return [" ".join(words[:3] if words[0] == "retrain" else words[:1]) for words in self.ran]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'state.db'}"
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def watch(url: str, world: World) -> Iterator[Watch]:
+    made = make(url, world)
+    yield made
+    made.store.close()
+    made.notifier.store.close()
+
+
+def make(url: str, world: World, **more: object) -> Watch:
+    schedules = {"drift": "0 */6 * * *", "retrain": "0 3 * * 1", "digest": "0 9 * * *"}
+    return Watch(
+        model="m",
+        schedules={name: Schedule(text) for name, text in schedules.items()},  # type: ignore[misc]
+        words=("--home", "h"),
+        store=WatchStore(url),
+        notifier=Notifier(AlertStore(url), AlertRules(), [], LogChannel()),
+        run=world.run,
+        clock=lambda: world.now,
+        more={"retrain": ("--server", "s")},
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def pass_hours(watch: Watch, world: World, hours: float, step: float = 0.5) -> list[str]:
+    """Let time pass, a turn every half hour; everything that was run."""
+    ran: list[str] = []
+    for _ in range(round(hours / step)):
+        world.now += timedelta(hours=step)
+        ran += watch.turn()
+    return ran
+
+
+def test_a_week_has_its_runs_and_no_more(watch: Watch, world: World) -> None:
+    watch.turn()
+    ran = pass_hours(watch, world, 24 * 7)
+    assert (ran.count("drift"), ran.count("retrain"), ran.count("digest")) == (28, 1, 7)
+    assert world.commands.count("drift") == 28
+    assert world.commands.count("retrain --trigger scheduled") == 1
+    assert world.ran[0] == ("drift", "--home", "h", "--json")
+    assert world.ran[world.commands.index("retrain --trigger scheduled")][3:] == (
+        "--home",
+        "h",
+        "--server",
+        "s",
+        "--json",
+    )
+
+
+def test_a_restart_neither_repeats_nor_forgets(url: str, watch: Watch, world: World) -> None:
+    watch.turn()
+    pass_hours(watch, world, 5)
+    assert world.commands == ["drift"]
+    again = make(url, world)
+    again.turn()
+    assert world.commands == ["drift"]
+    world.now += timedelta(days=2)
+    assert again.turn() == ["drift", "digest"]
+    assert again.turn() == []
+
+
+def test_a_run_that_kills_the_watch_is_not_run_again(watch: Watch, world: World) -> None:
+    def die(words: Sequence[str]) -> Finished:
+        raise KeyboardInterrupt
+
+    watch.turn()
+    world.now += timedelta(hours=5)
+    object.__setattr__(watch, "run", die)
+    with pytest.raises(KeyboardInterrupt):
+        watch.turn()
+    object.__setattr__(watch, "run", world.run)
+    assert "drift" not in watch.turn()
+    kept = watch.store.last("drift")
+    assert kept == LastRun(world.now, None, -1)
+
+
+def test_what_is_old_is_forgotten_after_every_look(url: str, world: World) -> None:
+    told: list[datetime] = []
+    watch = make(url, world, tidy=told.append)
+    watch.turn()
+    pass_hours(watch, world, 12)
+    assert told == [START + timedelta(hours=5), START + timedelta(hours=11)]
+
+
+def test_harm_is_told_and_retrained_upon(watch: Watch, world: World, caplog) -> None:
+    world.answers["drift"] = Finished(0, HARM)
+    watch.turn()
+    pass_hours(watch, world, 5)
+    assert world.commands == ["drift", "retrain --trigger drift"]
+    assert "[fedrisk, high] model m does harm: concept" in caplog.text
+
+
+@pytest.mark.parametrize("status", ["stable", "monitor", "quality", "insufficient evidence"])
+def test_nothing_else_begins_a_retraining(watch: Watch, world: World, status: str) -> None:
+    world.answers["drift"] = Finished(0, HARM | {"verdict": status})
+    watch.turn()
+    pass_hours(watch, world, 5)
+    assert world.commands == ["drift"]
+
+
+def test_a_retraining_that_waits_is_taken_up_until_its_end(watch: Watch, world: World) -> None:
+    world.answers["drift"] = Finished(0, HARM)
+    world.answers["retrain"] = Finished(0, DONE | {"state": "shadow"})
+    watch.turn()
+    pass_hours(watch, world, 5)
+    ran = pass_hours(watch, world, 1, step=1 / 60)
+    assert ran.count(OPEN) == 12
+    world.answers["retrain"] = Finished(0, DONE | {"released": True, "champion": "2"})
+    pass_hours(watch, world, 0.1, step=1 / 60)
+    assert pass_hours(watch, world, 1, step=1 / 60) == ["drift"] * 0
+    kinds = [each.alert.kind for each in watch.notifier.store.all()]
+    assert set(kinds) == {"harm", "released"}
+
+
+@pytest.mark.parametrize(
+    ("done", "reason"),
+    [
+        (Finished(8, {"error": "the registry is away", "hint": ""}), "the registry is away"),
+        (Finished(-9), "a signal ended it"),
+    ],
+)
+def test_a_command_that_fails_is_told_and_over_when_it_works_again(
+    watch: Watch, world: World, done: Finished, reason: str
+) -> None:
+    world.answers["drift"] = done
+    watch.turn()
+    pass_hours(watch, world, 5)
+    (standing,) = watch.notifier.store.all()
+    assert (standing.alert.kind, standing.alert.text) == ("command", reason)
+    world.answers["drift"] = Finished(0, STABLE)
+    pass_hours(watch, world, 6)
+    assert [each.active for each in watch.notifier.store.all()] == [False]
+
+
+def test_a_failed_look_does_not_end_what_the_last_one_saw(watch: Watch, world: World) -> None:
+    world.answers["drift"] = Finished(0, HARM)
+    watch.turn()
+    pass_hours(watch, world, 5)
+    world.answers["drift"] = Finished(6, {"error": "no site", "hint": ""})
+    pass_hours(watch, world, 6)
+    states = {each.alert.kind: each.active for each in watch.notifier.store.all()}
+    assert states == {"harm": True, "command": True}
+
+
+def test_a_database_that_is_away_ends_nothing(world: World, tmp_path: Path, caplog) -> None:
+    blocked = make(f"sqlite:///{tmp_path / 'nowhere' / 'state.db'}", world)
+    assert blocked.turn() == []
+    assert "cannot be" in caplog.text
+    (tmp_path / "nowhere").mkdir()
+    assert blocked.turn() == []
+    world.now += timedelta(hours=5)
+    assert blocked.turn() == ["drift", "digest"]
+
+
+@pytest.mark.parametrize("output", ["", "[1]", "{", "text"])
+def test_what_is_no_json_object_is_no_answer(output: str) -> None:
+    assert Finished.read(1, output) == Finished(1)
+
+
+def test_figures_tell_what_was_found(url: str, world: World) -> None:
+    figures = WatchFigures(lambda: world.now)
+    watch = make(url, world, listeners=(figures,))
+    feature = {"effect": 1.5, "q_value": 0.01}
+    site = {"status": "quality", "rows": 7.0}
+    told = {"per_feature": {"pm25": feature}, "per_site": {"north": site}}
+    world.answers["drift"] = Finished(0, HARM | told)
+    world.answers["retrain"] = Finished(
+        0, DONE | {"state": "refused", "gate": {"verdict": "refuse"}}
+    )
+    watch.turn()
+    pass_hours(watch, world, 5)
+    value = figures.registry.get_sample_value
+    assert value("drift_status", {"status": "harm"}) == 1
+    assert value("drift_status", {"status": "stable"}) == 0
+    assert value("drift_severity") == 3
+    assert value("drift_feature_effect", {"feature": "pm25"}) == 1.5
+    assert value("drift_site_faulty", {"site": "north"}) == 1
+    assert value("retraining_state", {"state": "refused"}) == 1
+    assert value("retraining_gate", {"verdict": "refuse"}) == 1
+    assert value("watch_last_exit_code", {"command": "drift"}) == 0
+    world.answers["drift"] = Finished(0, STABLE)
+    pass_hours(watch, world, 6)
+    assert value("drift_feature_effect", {"feature": "pm25"}) is None
+    assert value("drift_status", {"status": "harm"}) == 0
+
+
+def test_figures_are_scraped_with_the_token_alone(world: World) -> None:
+    registry = WatchFigures(lambda: world.now).registry
+    with serve_figures(registry, "127.0.0.1", 0, "secret") as port:
+        address = f"http://127.0.0.1:{port}"
+        request = Request(f"{address}/metrics", headers={"Authorization": "Bearer secret"})
+        for asked in (request, f"{address}/health"):
+            with urlopen(asked, timeout=10) as answer:
+                assert answer.status == 200
+                assert (b"drift_severity" in answer.read()) == (asked is request)
+        for path, code in (("/metrics", 401), ("/other", 404)):
+            with pytest.raises(HTTPError) as caught:
+                urlopen(f"{address}{path}", timeout=10)
+            assert caught.value.code == code
+            caught.value.close()
+    with pytest.raises(UsageError, match="without a token"), serve_figures(registry, "0.0.0.0", 0):
+        pass
