@@ -83,9 +83,9 @@ def main() -> int:
         follow_all = partial(run, setting=setting, evidently=not given.without_evidently)
         for outcome in pool.map(follow_all, given.scenario):
             outcomes.append(outcome)
-            print(f"{outcome.scenario}: {outcome.seconds:.0f} s", file=sys.stderr)
+            print(f"{_row(outcome)} {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
         worlds = range(-(-given.stationary // LOOKS))
-        quiet = replace(setting, watched=LOOKS, stationary=LOOKS)
+        quiet = replace(QUICK, watched=LOOKS, stationary=LOOKS)
         seeds = [replace(quiet, seed=1_000 + world) for world in worlds]
         stationary = total(list(pool.map(watch_world, seeds)))
     print(tables(outcomes))
@@ -210,16 +210,21 @@ def tables(outcomes: list[Outcome]) -> str:
         "| --- |" + " --- |" * (len(policies) + 1),
     ]
     for each in outcomes:
-        gates = ", ".join(f"{name} {count}" for name, count in each.gates.items())
-        said.append(
-            f"| {each.scenario} | {each.false_alarms} | {_shown(each.delay)} "
-            f"| {each.diagnosis or '-'}{_mark(each.right_diagnosis)} "
-            f"| {each.action}{_mark(each.right_action)} | {gates or '-'} "
-            f"| {', '.join(each.promoted) or '-'}{_mark(each.right_promotion)} |"
-        )
+        said.append(_row(each))
         figures = " | ".join(f"{each.losses[name]:.2f}" for name in policies)
         cost.append(f"| {each.scenario} | {figures} | {each.retrained['fedrisk']} |")
     return "\n".join([*said, "", *cost])
+
+
+def _row(each: Outcome) -> str:
+    """What the watch said and did about one scenario."""
+    gates = ", ".join(f"{name} {count}" for name, count in each.gates.items())
+    return (
+        f"| {each.scenario} | {each.false_alarms} | {_shown(each.delay)} "
+        f"| {each.diagnosis or '-'}{_mark(each.right_diagnosis)} "
+        f"| {each.action}{_mark(each.right_action)} | {gates or '-'} "
+        f"| {', '.join(each.promoted) or '-'}{_mark(each.right_promotion)} |"
+    )
 
 
 def _shown(value: int | None) -> str:

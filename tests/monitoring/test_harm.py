@@ -20,13 +20,13 @@ FIRST, CHANGE, LAST = 53, 58, 70
 RULES = VerdictRules()
 
 
-def drawn(world, extra, seed=5):
+def drawn(world, extra, seed=5, change=CHANGE):
     """Events drawn anew, with something added to the model's own log-odds after the change."""
     random = np.random.default_rng(seed)
 
     def events(rows):
         logit = world.model.logit(rows.columns)
-        logit = logit + np.where(rows.day >= CHANGE * WEEK, extra(rows), 0.0)
+        logit = logit + np.where(rows.day >= change * WEEK, extra(rows), 0.0)
         return random.random(len(logit)) < 1 / (1 + np.exp(-logit))
 
     return events
@@ -39,8 +39,8 @@ def slope_of(world, name):
     return column["coefficient"] / column["scale"]
 
 
-def measured_of(world, extra, sites=None, last=LAST, seed=5):
-    windows = world.windows(FIRST, last, sites=sites, events=drawn(world, extra, seed))
+def measured_of(world, extra, sites=None, last=LAST, seed=5, change=CHANGE):
+    windows = world.windows(FIRST, last, sites=sites, events=drawn(world, extra, seed, change))
     # The model is right by construction, so nothing of its own misfit is to be taken off.
     outcomes = outcomes_of(world.reference, windows)
     evidence = gathered(world.reference, outcomes, {}, RULES)
@@ -67,6 +67,17 @@ def test_what_changed_is_told_and_since_when(world, extra, cause):
     found = measured_of(world, lambda rows: extra(world, rows))
     assert (found.harm.kind, found.cause, found.sites) == ("measured", cause, ())
     assert abs(found.harm.since - day(CHANGE * WEEK)) <= timedelta(weeks=2)
+
+
+def test_a_change_of_all_sites_is_not_laid_to_the_first_that_show_it(world):
+    """Windows from before the change must not hide it where the evidence still grows."""
+    found = [
+        measured_of(world, lambda _rows: 0.5, last=66 + weeks, seed=seed, change=66)
+        for weeks in (3, 4, 5)
+        for seed in (1, 2, 3, 4)
+    ]
+    assert any(each.harm.kind == "measured" for each in found)
+    assert {each.sites for each in found} == {()}
 
 
 def test_a_changed_effect_is_told_with_its_feature(world):

@@ -29,8 +29,6 @@ TOGETHER = "calibration"
 _Z99 = 2.575829303548901
 #: A change of a feature's effect that is this unlikely to be chance names the feature.
 _SURE = 0.01
-#: Within these the other sites have no part in a change.
-_UNTOUCHED = 1.1
 
 
 @dataclass(frozen=True)
@@ -161,13 +159,24 @@ def measured(
         return Measured(Harm("unknown", _figures(whole, evidence), sentences=(_too_few(whole),)))
     alone = _harmed_sites(reference, now, evidence, rules)
     if alone and len(alone) <= rules.sites_in_line * len({each.site for each in now}):
-        rest = performance([each for each in now if each.site not in alone])
-        if rest.ratio is not None and 1 / _UNTOUCHED <= rest.ratio <= _UNTOUCHED:
-            here = [each for each in now if each.site in alone]
+        here = [each for each in now if each.site in alone]
+        # Windows from before the change would hide what it did to the other sites.
+        onset = find_onset(here, mean_score(reference)).start
+        rest = [each for each in now if each.site not in alone and each.start >= onset]
+        if _untouched(performance(rest) if rest else None, rules):
             found = _judged(study, reference, here, alone, evidence, model, rules)
             if found.harm.kind == "measured":
                 return Measured(found.harm, found.cause, alone)
     return _judged(study, reference, now, (), evidence, model, rules)
+
+
+def _untouched(rest: Performance | None, rules: VerdictRules) -> bool:
+    """Whether sites have as many events as expected, as far as can be told."""
+    if rest is None or rest.ratio is None or rest.ratio_limits is None:
+        return False
+    low, high = rest.ratio_limits
+    most = rules.observed_expected
+    return low <= 1.0 <= high and 1 / most < rest.ratio < most
 
 
 def _harmed_sites(
