@@ -151,6 +151,12 @@ def _server(arguments: Arguments) -> Any:
 
 
 def _run(arguments: Arguments, settings: Settings) -> dict[str, Any]:
+    """Ask the sites of one federation, which starts with the first question and ends with this."""
+    with arguments.federating(settings).kept() as sites:
+        return _go_on(arguments, sites)
+
+
+def _go_on(arguments: Arguments, sites: Federating) -> dict[str, Any]:
     """Hold the lease, and go on with what is open, or begin."""
     from fedrisk.cli.retraining_world import make_world, state_url
     from fedrisk.retraining.lease import held
@@ -160,7 +166,6 @@ def _run(arguments: Arguments, settings: Settings) -> dict[str, Any]:
     from fedrisk.retraining.running import begin
     from fedrisk.retraining.signed_plan import plan_is_signed
 
-    sites = arguments.federating(settings)
     settings = sites.settings
     home = Home(settings.home).existing()
     name, plan = _name(home, settings), read_plan(home.plan)
