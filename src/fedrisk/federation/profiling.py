@@ -13,7 +13,7 @@ from fedrisk.profiles.counting import Rows, count_windows, score_places
 from fedrisk.profiles.window_counts import WindowCounts
 from fedrisk.sites.closed_rows import ClosedRows
 from fedrisk.sites.cohort import instant
-from fedrisk.sites.disclosure.window_cells import hide_small_cells, least_rows, rounded_people
+from fedrisk.sites.disclosure.window_cells import Crowd, hide_small_cells, rounded_people
 from fedrisk.sites.policy import Policy
 from fedrisk.sites.stretches import Stretches
 from fedrisk.sites.windows import (
@@ -83,13 +83,15 @@ def closed_counts(closed: ClosedRows, policy: Policy, query: Query) -> WindowCou
     about = _about(rows, np.append(window, -1)[closed.place], asked)
     # Every batch of a stretch by itself.
     held, part = np.unique(closed.place * (len(rows) + 1) + closed.batch, return_inverse=True)
-    counts = count_windows(query.study, counted(rows, query), part, len(held))
+    found = counted(rows, query)
+    counts = count_windows(query.study, found, part, len(held))
     for number, stretch in enumerate((held // (len(rows) + 1)).tolist()):
         if window[stretch] >= 0:
             own = part == number
-            least = least_rows(rows.persons[own], policy.contributors)
+            crowd = Crowd(found.chosen(own), rows.persons[own], policy.contributors)
             profile = cells.profile(float(own.sum()), counts[number])
-            table[window[stretch]] += cells.row(hide_small_cells(profile, least, policy))
+            hidden = hide_small_cells(query.study, profile, crowd, policy)
+            table[window[stretch]] += cells.row(hidden)
     _tell_spans(about, closed.stretches, window)
     about[3] = rounded_people(about[3], policy.contributors)
     about[5] = about[2] == 0

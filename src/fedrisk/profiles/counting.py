@@ -153,6 +153,16 @@ class Rows:
     labelled: BoolArray
     events: BoolArray
 
+    def chosen(self, rows: BoolArray) -> Rows:
+        """Some of the rows."""
+        return Rows(
+            {name: values[rows] for name, values in self.columns.items()},
+            {name: marks[rows] for name, marks in self.outside.items()},
+            self.places[rows],
+            self.labelled[rows],
+            self.events[rows],
+        )
+
 
 def count_windows(study: Study, rows: Rows, window: Places, windows: int) -> FloatArray:
     """Counts of every window as a table, ``(windows, cells)``.
@@ -169,7 +179,7 @@ def count_windows(study: Study, rows: Rows, window: Places, windows: int) -> Flo
     """
     held, missing, outside = {}, [], []
     for feature in study.features:
-        places, width = _places(feature, rows.columns[feature.name])
+        places, width = feature_places(feature, rows.columns[feature.name])
         # The last place is that of rows without a value.
         counts = _tally(places, window, windows, width + 1)
         beyond = _marked(rows.outside.get(feature.name), window, windows)
@@ -183,7 +193,7 @@ def count_windows(study: Study, rows: Rows, window: Places, windows: int) -> Flo
     return np.hstack([*parts, *features, *scores, _moments(study, rows.columns, window, windows)])
 
 
-def _places(feature: Feature, values: NDArray[Any]) -> tuple[Places, int]:
+def feature_places(feature: Feature, values: NDArray[Any]) -> tuple[Places, int]:
     """The bin or level of each value, and how many there are; that number where none is."""
     if isinstance(feature, CategoryFeature):
         width = len(feature.levels)

@@ -1,107 +1,191 @@
 """Small cells of a stretch of time: counts of few people are merged, moved or left out.
 
-A count is small where the rows of as few people could make it up. Every step is deterministic and
-made of one stretch's counts alone, so that what is told of a stretch is always the same.
+A count is small where fewer people are behind it than the policy's ``contributors``, however many
+rows each of them has. Every step is deterministic and made of one stretch's rows alone, so that
+what is told of a stretch is always the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrisk.models.bins import Places
+from fedrisk.profiles.counting import Rows, feature_places
 from fedrisk.profiles.moments import few_left_out
 from fedrisk.profiles.profile import Profile
-from fedrisk.sites.disclosure.cells import merge_bins
 from fedrisk.sites.policy import Policy
-from fedrisk.study.records import FloatArray
+from fedrisk.study import Study
+from fedrisk.study.records import BoolArray, FloatArray
 
 
-def least_rows(persons: NDArray[np.int64], contributors: int) -> int:
-    """So many rows are those of ``contributors`` people or more, whoever's they are.
+@dataclass(frozen=True)
+class Crowd:
+    """Rows of a stretch, and whose they are.
 
-    >>> least_rows(np.array([7, 7, 7, 8, 8, 9]), 2), least_rows(np.array([1, 2, 3]), 2)
-    (4, 2)
+    Attributes
+    ----------
+    rows : Rows
+    persons : (rows,) array of int
+        The same number in all rows of one person.
+    least : int
+        People behind every count.
     """
-    if contributors <= 1 or not len(persons):
-        return contributors
-    _, rows = np.unique(persons, return_counts=True)
-    most = np.sort(rows)[::-1][: contributors - 1]
-    return int(most.sum()) + 1
+
+    rows: Rows
+    persons: NDArray[np.int64]
+    least: int
+
+    def people(self, chosen: BoolArray) -> int:
+        """Different persons among some rows."""
+        return len(np.unique(self.persons[chosen]))
+
+    def few(self, chosen: BoolArray) -> bool:
+        """Whether some rows, if there are any, are of too few people."""
+        return 0 < self.people(chosen) < self.least
 
 
-def hide_small_cells(profile: Profile, least: int, policy: Policy) -> Profile:
-    """The profile of a stretch with no count of few rows.
+def hide_small_cells(study: Study, profile: Profile, crowd: Crowd, policy: Policy) -> Profile:
+    """The profile of a stretch with no count of few people.
 
     Bins are merged with their neighbours. Of a feature's values, missing ones and ones outside the
-    bounds, and of a category's levels, fewer than ``least`` count as the most frequent kind, so
-    that they add up to the rows all the same. Outcomes are told of groups of scores that have none
-    or enough of either.
+    bounds, and of a category's levels, those of few people count as the most frequent kind, so that
+    they add up to the rows all the same. Outcomes are told of groups of scores that have none or
+    enough of either.
 
     Parameters
     ----------
+    study : Study
     profile : Profile
-    least : int
-        Rows of every count (`least_rows`).
+        Counts of the crowd's rows.
+    crowd : Crowd
     policy : Policy
     """
-    if least <= 1:
+    if crowd.least <= 1:
         return profile
     missing, outside = dict(profile.missing), dict(profile.outside)
-    numbers, categories = {}, {}
-    for name, bins in profile.numbers.items():
-        merged = merge_bins(bins, least)
-        parts = _joined(np.array([bins.sum(), missing[name], outside[name]]), least)
-        numbers[name] = _filled(merged, parts[0])
-        missing[name], outside[name] = parts[1:].tolist()
-    for name, levels in profile.categories.items():
-        parts = _joined(np.array([*levels, missing[name], outside[name]]), least)
-        categories[name] = parts[:-2]
+    numbers, categories = dict(profile.numbers), dict(profile.categories)
+    for feature in study.features:
+        name = feature.name
+        places, width = feature_places(feature, crowd.rows.columns[name])
+        beyond = crowd.rows.outside.get(name, np.zeros(len(places), bool))
+        places = places + beyond  # values, missing ones at `width`, others beyond it
+        if name in numbers:
+            merged = _merged(profile.numbers[name], groups_of(places, width, crowd))
+            parts = _joined((places >= width).astype(np.intp) + beyond, 3, crowd)
+            numbers[name] = _filled(merged, parts[0])
+        else:
+            parts = _joined(places, width + 2, crowd)
+            categories[name] = parts[:-2]
         missing[name], outside[name] = parts[-2:].tolist()
-    scored = _scored(profile, least)
-    told = float(scored.sum())
-    labelled, events = _outcomes(profile, told, least, policy.pair_contributors)
+    scores = _scored(profile, crowd)
+    labelled, events = _outcomes(profile, crowd, policy.pair_contributors)
     return replace(
         profile,
         numbers=numbers,
         categories=categories,
         missing=missing,
         outside=outside,
-        scores=scored,
+        scores=scores,
         labelled=labelled,
         events=events,
-        moments=_moments(profile, least, policy),
+        moments=_moments(study, profile, crowd, policy),
     )
 
 
-def _moments(profile: Profile, least: int, policy: Policy) -> FloatArray:
-    """Sums and products, unless of few rows, of all rows but few, or too many for their rows.
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring bins, first to last (which is not among them), told as one at a place."""
 
-    As many equations as there are values solve for these, so there are at most
-    ``parameters_per_row`` of them for one complete row.
+    first: int
+    last: int
+    place: int
+
+
+def groups_of(
+    places: Places, width: int, crowd: Crowd, chosen: BoolArray | None = None, outcomes: int = 0
+) -> list[Group]:
+    """Groups that tile the bins from low to high, each of enough people.
+
+    A group stands in its fullest bin where enough people are in that one alone, else in its middle
+    one, which tells nothing of where in the group they are. What is left at the upper end joins the
+    last group. None, where all rows together are of too few people.
+
+    Parameters
+    ----------
+    places : (rows,) array of int
+        Bin of each row; others than 0 to ``width - 1`` take no part.
+    width : int
+    crowd : Crowd
+    chosen : (rows,) array of bool, optional
+        The rows that take part.
+    outcomes : int
+        Events, and others, of a group that has any.
     """
-    found = profile.moments
-    entries = len(found) * (len(found) + 1) / 2
-    if 0 < profile.rows - found[0, 0] < policy.contributors:
-        return np.zeros_like(found)
-    return few_left_out(found, max(least, entries / policy.parameters_per_row))
+    held = (places >= 0) & (places < width) & (True if chosen is None else chosen)
+    order = np.flatnonzero(held)[np.argsort(places[held], kind="stable")]
+    _, first = np.unique(places[order], return_index=True)
+    parts = np.split(order, first[1:]) if len(order) else []
+    groups: list[list[Places]] = [[]]
+    for part in parts:
+        groups[-1].append(part)
+        if _enough(groups[-1], crowd, outcomes):
+            groups.append([])
+    while len(groups) > 1:  # what is left, or falls short with it, joins the group before
+        rest = groups.pop()
+        groups[-1] += rest
+        if _enough(groups[-1], crowd, outcomes):
+            break
+    if not _enough(groups[-1], crowd, outcomes):
+        return []
+    ends = [0, *(int(places[group[-1][0]]) + 1 for group in groups[:-1]), width]
+    return [
+        Group(first, last, _place(first, last, group, places, crowd))
+        for (first, last), group in zip(pairwise(ends), groups, strict=True)
+    ]
 
 
-def _joined(parts: FloatArray, least: int) -> FloatArray:
-    """Kinds of value by rows, the smallest added to the largest until none is small.
+def _enough(parts: Sequence[Places], crowd: Crowd, outcomes: int) -> bool:
+    if not parts:
+        return False
+    rows = np.concatenate(parts)
+    events = int(crowd.rows.events[rows].sum())
+    few = any(0 < number < outcomes for number in (events, len(rows) - events))
+    return not few and len(np.unique(crowd.persons[rows])) >= crowd.least
 
-    >>> _joined(np.array([90.0, 4.0, 6.0]), 10).tolist()
-    [100.0, 0.0, 0.0]
-    """
-    parts = parts.copy()
-    while ((parts > 0) & (parts < least)).any() and np.count_nonzero(parts) > 1:
-        smallest = int(np.argmin(np.where(parts > 0, parts, np.inf)))
-        rows, parts[smallest] = parts[smallest], 0.0
-        parts[int(np.argmax(parts))] += rows
-    parts[parts < least] = 0.0
-    return parts
+
+def _place(first: int, last: int, parts: Sequence[Places], places: Places, crowd: Crowd) -> int:
+    fullest = max(parts, key=len)
+    if len(np.unique(crowd.persons[fullest])) >= crowd.least:
+        return int(places[fullest[0]])
+    return first + (last - first - 1) // 2
+
+
+def _merged(counts: FloatArray, groups: Sequence[Group]) -> FloatArray:
+    """Counts of each group at its place."""
+    merged = np.zeros_like(counts)
+    for group in groups:
+        merged[group.place] = counts[group.first : group.last].sum()
+    return merged
+
+
+def _joined(kinds: Places, number: int, crowd: Crowd) -> FloatArray:
+    """Rows of each kind; kinds of few people count as the one with the most rows."""
+    kinds = kinds.copy()
+    while True:
+        rows = np.bincount(kinds, minlength=number).astype(np.float64)
+        few = [kind for kind in np.flatnonzero(rows) if crowd.few(kinds == kind)]
+        if not few:
+            return rows
+        smallest = min(few, key=lambda kind: rows[kind])
+        others = np.where(np.arange(number) == smallest, 0.0, rows)
+        if not others.any():
+            return np.zeros(number)
+        kinds[kinds == smallest] = int(np.argmax(others))
 
 
 def _filled(merged: FloatArray, rows: float) -> FloatArray:
@@ -115,57 +199,44 @@ def _filled(merged: FloatArray, rows: float) -> FloatArray:
     return filled if rows else np.zeros_like(merged)
 
 
-def _scored(profile: Profile, least: int) -> FloatArray:
-    """Rows by score bin; where few rows have no score, they count as the most frequent one."""
-    merged = merge_bins(profile.scores, least)
-    rows = float(merged.sum())
-    return _filled(merged, profile.rows if 0 < profile.rows - rows < least else rows)
+def _scored(profile: Profile, crowd: Crowd) -> FloatArray:
+    """Rows by score bin; where few people have no score, they count as the most frequent one."""
+    places = crowd.rows.places
+    merged = _merged(profile.scores, groups_of(places, len(profile.scores), crowd))
+    if not merged.any() or not crowd.few(places < 0):
+        return merged
+    return _filled(merged, profile.rows)
 
 
-def _outcomes(
-    profile: Profile, scored: float, least: int, outcomes: int
-) -> tuple[FloatArray, FloatArray]:
+def _outcomes(profile: Profile, crowd: Crowd, outcomes: int) -> tuple[FloatArray, FloatArray]:
     """Labelled rows and events by groups of neighbouring score bins.
 
-    Where few scored rows have no label, that is a small count, too: then the group of the lowest
-    scores is told without its labels.
+    Where few people's scored rows have no label, that is a small count, too: then the group of the
+    lowest scores is told without its labels.
     """
-    rows, events = profile.labelled, profile.events
-    groups = _groups(rows, events, least, outcomes)
-    if 0 < scored - rows.sum() < least:
+    places, known = crowd.rows.places, crowd.rows.labelled
+    told = known & (places >= 0)
+    groups = groups_of(places, len(profile.scores), crowd, told, outcomes)
+    without = ~told if crowd.few(places < 0) else ~told & (places >= 0)
+    if crowd.few(without):
         groups = groups[1:]
-    labelled, held = np.zeros_like(rows), np.zeros_like(events)
-    for first, last in groups:
-        place = first + int(np.argmax(rows[first:last]))
-        if rows[place] < least:
-            place = first + (last - first - 1) // 2
-        labelled[place], held[place] = rows[first:last].sum(), events[first:last].sum()
-    return labelled, held
+    return _merged(profile.labelled, groups), _merged(profile.events, groups)
 
 
-def _groups(
-    rows: FloatArray, events: FloatArray, least: int, outcomes: int
-) -> list[tuple[int, int]]:
-    """Half-open ranges that tile the bins, each with enough rows, and none or enough of either
-    outcome; none where all together have too few.
+def _moments(study: Study, profile: Profile, crowd: Crowd, policy: Policy) -> FloatArray:
+    """Sums and products, unless of few people, of all but few, or too many for their rows.
+
+    As many equations as there are values solve for these, so there are at most
+    ``parameters_per_row`` of them for one complete row.
     """
-    ends, start = [0], 0
-    for end in range(1, len(rows) + 1):
-        if _enough(rows[start:end], events[start:end], least, outcomes):
-            ends.append(end)
-            start = end
-    while len(ends) > 1:
-        ends[-1] = len(rows)
-        if _enough(rows[ends[-2] :], events[ends[-2] :], least, outcomes):
-            return list(pairwise(ends))
-        ends.pop()
-    return []
-
-
-def _enough(rows: FloatArray, events: FloatArray, least: int, outcomes: int) -> bool:
-    total, held = rows.sum(), events.sum()
-    few = any(0 < group < outcomes for group in (held, total - held))
-    return bool(total >= least and not few)
+    found = profile.moments
+    complete = np.ones(len(crowd.persons), bool)
+    for feature in study.numbers:
+        complete &= ~np.isnan(crowd.rows.columns[feature.name])
+    if crowd.few(~complete) or crowd.people(complete) < crowd.least:
+        return np.zeros_like(found)
+    entries = len(found) * (len(found) + 1) / 2
+    return few_left_out(found, entries / policy.parameters_per_row)
 
 
 def rounded_people(people: FloatArray, contributors: int) -> FloatArray:
