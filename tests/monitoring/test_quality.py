@@ -110,6 +110,15 @@ def test_fahrenheit_is_told_from_celsius_wherever_the_climate_is(mean, spread, s
     assert "degF" in suspected_units(feature, reference, reference, wrong)
 
 
+def test_a_winter_in_fahrenheit_is_told_where_summers_are_as_warm():
+    feature, random = FEATURES["temperature"], np.random.default_rng(3)
+    winter, summer = random.normal(0, 2, 2000), random.normal(30, 4, 2000)
+    season, year = column(feature, winter), column(feature, np.concatenate([winter, summer]))
+    wrong, warm = (random.normal(mean, 3.0, 500) for mean in (32, 16))
+    assert suspected_units(feature, season, year, column(feature, wrong)) == ("degF",)
+    assert suspected_units(feature, season, year, column(feature, warm)) == ()
+
+
 def test_an_empty_column_is_in_no_unit():
     feature = FEATURES["pm25"]
     nothing = column(feature, np.zeros(0))

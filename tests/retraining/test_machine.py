@@ -410,3 +410,19 @@ def test_every_transition_is_one_that_may_be(scenery):
     for each in scenery.store.transitions(loop.id):
         assert may_follow(each.state, each.before)
     assert loop.state in ENDS
+
+
+def test_nothing_is_fitted_on_rows_from_before_broken_data_were_mended(scenery):
+    scenery.watch.sound_since = START - timedelta(days=100)
+    assert scenery.run().state == "done"
+    since = [fitted.result.request.since for fitted in scenery.sites.trained.values()]
+    assert len(since) == len(PLAN.challengers)
+    assert all(datetime.fromisoformat(each) >= scenery.watch.sound_since for each in since)
+
+
+def test_a_retraining_waits_for_rows_after_broken_data(scenery):
+    scenery.watch.sound_since = scenery.clock.now()
+    loop = scenery.run()
+    assert (loop.state, scenery.registry.aliases) == ("abandoned", {"champion": "1"})
+    assert "data were broken until" in scenery.store.transitions(loop.id)[-1].reason
+    assert scenery.sites.trained == {}

@@ -304,11 +304,21 @@ class FakeWatch:
     def __init__(self):
         self.status, self.diagnosis, self.harm = "harm", "concept", Harm("measured")
         self.rows, self.events = 5000.0, 500.0
+        self.sound_since = None
         self.kept = 0
 
     def assess(self, champion, now):
         verdict = Verdict(
-            self.status, "high", self.diagnosis, now, STUDY.hash, {}, {}, self.harm, ("changed",)
+            self.status,
+            "high",
+            self.diagnosis,
+            now,
+            STUDY.hash,
+            {},
+            {},
+            self.harm,
+            ("changed",),
+            sound_since=self.sound_since,
         )
         return Assessment(verdict, self.rows, self.events, self._keep)
 

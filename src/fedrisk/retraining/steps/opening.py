@@ -41,7 +41,11 @@ def open_retraining(scene: Scene) -> Goes:
     rows = rows_for(scene, champion, as_of, onset)
     if rows.span is None:
         return replace(ends("abandoned", f"no gate: {rows.reason}", evidence), then=assessed.keep)
-    frozen = {**evidence, **freeze(scene, champion, decision, as_of, rows.span, onset)}
+    sound = assessed.verdict.sound_since
+    if sound is not None and sound >= rows.span.since:
+        reason = f"no rows to fit: data were broken until {sound:%Y-%m-%d}"
+        return replace(ends("abandoned", reason, evidence), then=assessed.keep)
+    frozen = {**evidence, **freeze(scene, champion, decision, as_of, rows.span, onset, sound)}
     inputs = {
         "champion": digest(champion.document),
         "verdict": digest(evidence["verdict"]),
@@ -75,21 +79,27 @@ def freeze(
     as_of: datetime,
     gate: Span,
     onset: datetime | None,
+    sound: datetime | None = None,
 ) -> dict[str, Any]:
-    """Which rows are fitted on and which are judged by, and who competes; JSON values."""
+    """Which rows are fitted on and which are judged by, and who competes; JSON values.
+
+    Nothing is fitted on rows before ``sound``, the end of the last window with broken data.
+    """
     only = decision.action == "recalibrate"
     candidates = (RECALIBRATION,) if only else scene.plan.challengers
     days = scene.plan.fit_days
-    since = None if days is None else (gate.since - timedelta(days=days)).isoformat()
+    since = None if days is None else gate.since - timedelta(days=days)
     if onset is None or onset >= gate.since:
         onset = gate.since - timedelta(days=scene.plan.gate_days)
+    if sound is not None:
+        since, onset = max(since or sound, sound), max(onset, sound)
     return {
         "champion": champion.version,
         "as_of": as_of.isoformat(timespec="seconds"),
         "action": decision.action,
         "candidates": [each.model_dump(mode="json") for each in candidates],
         "sites": list(scene.world.sites.sites),
-        "since": since,
+        "since": None if since is None else since.isoformat(),
         "changed": onset.isoformat(),
         "split": gate.since.isoformat(),
         "until": gate.until.isoformat(),
