@@ -148,6 +148,16 @@ def test_the_loss_may_be_watched_at_every_look(excess):
     assert share <= ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / 300)
 
 
+def test_a_row_whose_expected_loss_is_the_bound_is_a_fair_bet():
+    place = 70
+    risk = bin_risks()[place]
+    start = LossEvidence.start(risk * (1 - risk))
+    row = np.zeros(194)
+    row[place] = 1.0
+    lost, won = (start.after_counts(row, row * outcome).e_value for outcome in (0.0, 1.0))
+    assert risk * won + (1 - risk) * lost == pytest.approx(1.0, rel=1e-12)
+
+
 def test_a_higher_loss_is_found():
     risks = bin_risks()
     weights = np.exp(-0.5 * ((bin_logits() + 3.0) / 0.8) ** 2)
