@@ -63,6 +63,9 @@ def test_independent_rows_give_delongs_paired_covariance():
     assert difference.value == pytest.approx(aurocs[1] - aurocs[0], abs=1e-4)
     expected = (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]) ** 0.5
     assert difference.se == pytest.approx(expected, rel=0.005)
+    losses = np.logaddexp(0, whole.logits) - whole.events * whole.logits
+    error = np.std(losses[1] - losses[0], ddof=1) / len(whole.events) ** 0.5
+    assert told.differences["challenger"].log_loss.se == pytest.approx(error, rel=1e-9)
 
 
 def test_figures_are_those_of_the_pooled_rows(sites, comparison):
