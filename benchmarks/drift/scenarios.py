@@ -83,7 +83,7 @@ def main() -> int:
         follow_all = partial(run, setting=setting, evidently=not given.without_evidently)
         for outcome in pool.map(follow_all, given.scenario):
             outcomes.append(outcome)
-            print(f"{_row(outcome)} {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
+            print(f"{_row(outcome)} {_costs(outcome)}", file=sys.stderr, flush=True)
         worlds = range(-(-given.stationary // LOOKS))
         quiet = replace(QUICK, watched=LOOKS, stationary=LOOKS)
         seeds = [replace(quiet, seed=1_000 + world) for world in worlds]
@@ -211,8 +211,7 @@ def tables(outcomes: list[Outcome]) -> str:
     ]
     for each in outcomes:
         said.append(_row(each))
-        figures = " | ".join(f"{each.losses[name]:.2f}" for name in policies)
-        cost.append(f"| {each.scenario} | {figures} | {each.retrained['fedrisk']} |")
+        cost.append(f"| {each.scenario} {_costs(each)} {each.retrained['fedrisk']} |")
     return "\n".join([*said, "", *cost])
 
 
@@ -225,6 +224,11 @@ def _row(each: Outcome) -> str:
         f"| {each.action}{_mark(each.right_action)} | {gates or '-'} "
         f"| {', '.join(each.promoted) or '-'}{_mark(each.right_promotion)} |"
     )
+
+
+def _costs(each: Outcome) -> str:
+    """What each policy cost."""
+    return f"| {' | '.join(f'{loss:.2f}' for loss in each.losses.values())} |"
 
 
 def _shown(value: int | None) -> str:
