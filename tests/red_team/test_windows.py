@@ -227,7 +227,11 @@ def test_no_count_of_a_stretch_is_of_few_people(site: Site) -> None:
     assert counts.numbers["pulse"].sum() == counts.categories["sex"].sum() == counts.rows == 420
     others = (counts.labelled - counts.events)[counts.labelled > 0]
     assert min(others.min(), counts.events[counts.labelled > 0].min()) >= 5
-    assert window.people % 10 == 0
+
+
+def test_one_person_more_or_less_does_not_show(site: Site) -> None:
+    site.has([*people(0, count=63), *people(1, count=69)])
+    assert [window.people for window in ask(site, week(0), week(1))] == [60, 60]
 
 
 def test_one_person_s_many_rows_are_no_crowd(site: Site) -> None:

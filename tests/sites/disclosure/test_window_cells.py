@@ -132,6 +132,8 @@ def test_products_of_few_complete_rows_or_of_all_but_few_are_left_out(few: int) 
         rows = replace(crowd.rows, columns={**crowd.rows.columns, "age": age})
         assert counted(rows).moments[0, 0] == 200 - absent
         assert hidden(replace(crowd, rows=rows)).moments.any() == told
+    often = np.where(np.arange(200) < 100, crowd.persons, 999)  # one person's hundred rows
+    assert not hidden(Crowd(rows, often, LEAST)).moments.any()
 
 
 @pytest.mark.parametrize(("rows", "told"), [(27, False), (28, True)])
