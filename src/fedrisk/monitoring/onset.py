@@ -13,8 +13,8 @@ from fedrisk.detectors.score_bins import bin_logits, bin_risks
 from fedrisk.monitoring.outcomes import Outcomes
 from fedrisk.study.records import FloatArray
 
-#: Log-likelihood by which a ramp must be better than a step to be believed.
-_CLEARLY = 2.0
+#: Log-likelihood by which a ramp must be better than a step, which has one number more to fit.
+_CLEARLY = 0.5
 #: Fewest windows of a ramp.
 _LEAST_RAMP = 8
 _STEPS = 25
