@@ -100,11 +100,14 @@ def test_rows_without_care_are_asked_for_once(scenery):
     assert loop.facts["closing"]["gate"]["verdict"] == "not identifiable"
 
 
-def test_a_champion_fitted_on_the_latest_rows_leaves_nothing_to_judge_by(scenery, monkeypatch):
-    monkeypatch.setattr("retraining.worlds.FITTED", START)
+@pytest.mark.parametrize(
+    ("fitted", "reason"), [(START, "nothing lies between"), (None, "has no blocks")]
+)
+def test_no_rows_judge_that_the_champion_may_have_seen(scenery, monkeypatch, fitted, reason):
+    monkeypatch.setattr("retraining.worlds.FITTED", fitted)
     loop = scenery.run()
     assert loop.state == "abandoned"
-    assert "nothing lies between" in loop.reason
+    assert reason in loop.reason
     assert scenery.sites.trained == {}
 
 

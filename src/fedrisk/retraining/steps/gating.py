@@ -29,7 +29,12 @@ def judge_candidates(scene: Scene) -> Goes:
         models[name] = dict(registry.stored(each["version"]).document)
     compared, held = _judge(scene, champion, models, untreated=False)
     if held.wants_untreated and champion.study.treated is not None:
-        compared, held = _judge(scene, champion, models, untreated=True)
+        again, other = _judge(scene, champion, models, untreated=True)
+        if other.verdict == "insufficient evidence":
+            said = f"{held.reason}; of rows without care alone, {other.reason}"
+            held = replace(held, reason=said, alpha=other.alpha)
+        else:
+            compared, held = again, other
     evidence = {
         "gate": {"verdict": held.verdict, "reason": held.reason, **held.document},
         "comparison": compared.comparison,

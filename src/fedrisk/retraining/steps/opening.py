@@ -64,11 +64,14 @@ def rows_for(
     nothing of a change cannot be better after it.
     """
     study = champion.study
+    if study.time is not None and champion.fitted_until is None:
+        why = "the champion's reference has no blocks, so nobody knows where its training rows end"
+        return GateRows(None, why)
     mature = as_of - study.maturity
     split = mature - timedelta(days=scene.plan.gate_days)
     if onset is not None and onset < mature:
         split = max(split, onset + (mature - onset) / 2)
-    fitted = [split] if champion.fitted_until is None else [split, champion.fitted_until]
+    fitted = [each for each in (split, champion.fitted_until) if each is not None]
     return gate_rows(study, fitted, as_of, spent_rows(scene.spent))
 
 
