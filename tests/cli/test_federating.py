@@ -14,11 +14,14 @@ from fedrisk.cli.federating import Federating
 from fedrisk.errors import DataError, SiteRefusedError, UsageError
 from fedrisk.home import Home
 from fedrisk.models.comparison import Comparison
+from fedrisk.models.logistic import LogisticModel
+from fedrisk.profiles.profile import score_edges
 from fedrisk.profiles.reference import read_reference
 from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.registry.store import open_store
 from fedrisk.registry.versions import list_versions
 from fedrisk.settings import Settings
+from fedrisk.sites.cohort import load_cohort
 from fedrisk.sites.policy import Policy, write_policy
 from fedrisk.study import parse_study
 from fedrisk.study.questions import ComparisonRequest, ProfileRequest
@@ -117,13 +120,21 @@ def test_windows_of_rows_are_counted_with_the_scores_of_a_model(
     result = sites.profile(asked)
     windows = [SiteWindow.from_document(document) for document in result.windows]
     assert [w.site for w in windows] == ["north", "north", "south", "south"]
+    fitted = LogisticModel.from_document(model)
     for window in windows:
-        days = [line.split(",")[1] for line in files[window.site].read_text().splitlines()[1:]]
-        rows = sum(
-            window.start.date().isoformat() <= day < window.end.date().isoformat() for day in days
+        cohort = load_cohort(
+            STUDY,
+            window.site,
+            files[window.site],
+            datetime.fromisoformat(AS_OF),
+            since=window.start,
+            until=window.end,
         )
-        assert window.profile.rows == window.profile.scores.sum() == rows > 0
-        assert window.profile.labelled.sum() == rows
+        places = np.searchsorted(score_edges(), fitted.logit(cohort.columns), side="right")
+        scores = np.bincount(places, minlength=len(score_edges()) + 1)
+        assert window.profile.scores.tolist() == scores.tolist()
+        assert window.profile.rows == window.profile.labelled.sum() == len(cohort.events) > 0
+        assert window.profile.events.sum() == cohort.events.sum()
         assert window.days == 7
     assert result.refused == {}
     assert sites.profile(asked) == result
