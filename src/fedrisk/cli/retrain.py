@@ -184,9 +184,33 @@ def _go_on(arguments: Arguments, sites: Federating) -> dict[str, Any]:
                 _say,
             )
             loop = machine.run(loop, arguments.wait)
+        _record(home, settings, loop, store)
         return document_of(loop, world.registry.standing().champion)
     finally:
         store.close()
+
+
+def _record(home: Home, settings: Settings, loop: Loop, store: LoopStore) -> None:
+    """Bring the retraining's MLflow run up to date; what is kept does not depend on it."""
+    from fedrisk.errors import RegistryError
+    from fedrisk.registry.retraining_record import record_retraining
+    from fedrisk.retraining.report import render_report
+
+    told = {
+        "id": loop.id,
+        "scope": loop.scope,
+        "trigger": loop.trigger,
+        "created": loop.created.isoformat(timespec="seconds"),
+        "state": loop.state,
+        "reason": loop.reason,
+        "plan": dict(loop.plan),
+        "transitions": [each.document() for each in store.transitions(loop.id)],
+    }
+    try:
+        run = record_retraining(home, settings, told, render_report(told))
+        _say(f"recorded as MLflow run {run}, with a report")
+    except RegistryError as error:
+        _say(f"warning: not recorded in MLflow: {error.message}; the next `fedrisk retrain` does")
 
 
 def _dry(arguments: Arguments, settings: Settings) -> dict[str, Any]:
