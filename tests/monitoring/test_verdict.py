@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,3 +76,52 @@ def test_broken_columns_are_faults_and_no_drift(world, judged, feature, change, 
     assert verdict.per_site["site-1"].status != "quality"
     assert any(told in reason for reason in verdict.per_site["site-2"].reasons)
     assert verdict.sound_since == day(LAST * 7)
+
+
+def test_a_drifted_feature_is_told_with_its_numbers_and_its_site(world, judged):
+    windows = world.windows(59, LAST, lambda c: {"steps": c["steps"] * 0.6}, sites=("site-1",))
+    verdict = judged(windows)
+    assert (verdict.status, verdict.diagnosis) == ("drift", "site out of line")
+    assert verdict.sites_out_of_line == ("site-1",)
+    steps = verdict.per_feature["steps"]
+    assert (steps.drifted, steps.site) == (True, "site-1")
+    assert steps.q_value < 0.05
+    assert verdict.per_site["site-1"].drifted
+    assert not verdict.per_site["site-2"].drifted
+    assert json.loads(json.dumps(verdict.document()))["verdict"] == "drift"
+    gone = [w for w in world.windows(LAST, LAST + 1) if w.site != "site-1"]
+    later = judged(gone, memory=verdict.memory)
+    assert later.status == "monitor"
+    assert later.per_site["site-1"].status == "insufficient evidence"
+
+
+def test_drift_everywhere_is_the_worlds(world, judged):
+    verdict = judged(world.windows(59, LAST, lambda c: {"steps": c["steps"] * 0.6}))
+    assert (verdict.status, verdict.diagnosis) in (("drift", "covariate"), ("harm", "covariate"))
+    assert verdict.sites_out_of_line == ()
+
+
+def test_drift_of_what_the_model_hardly_uses_is_noted_alone(world, judged):
+    columns = [
+        column | {"coefficient": 1e-6} if column["feature"] == "steps" else column
+        for column in world.document["columns"]
+    ]
+    windows = world.windows(59, LAST, lambda c: {"steps": c["steps"] * 0.8})
+    windows = [replace(w, profile=replace(w.profile, scores=w.profile.scores * 0)) for w in windows]
+    verdict = judged(windows, model=world.document | {"columns": columns})
+    assert not verdict.per_feature["steps"].drifted
+    assert any("hardly uses" in sentence for sentence in verdict.sentences)
+
+
+def test_events_that_became_more_common_are_harm(world, judged):
+    windows = world.windows(FIRST, LAST, events=events_by(world, lambda _columns: 0.7))
+    verdict = judged(windows)
+    assert (verdict.status, verdict.diagnosis) == ("harm", "prevalence")
+    assert verdict.harm.figures["observed_expected"] > 1.5
+
+
+def test_nothing_to_judge_is_insufficient_evidence(world, judged):
+    assert judged([]).status == "insufficient evidence"
+    other = judged(world.windows(FIRST, LAST), model={"study_hash": "e" * 64})
+    assert other.status == "insufficient evidence"
+    assert "eeeeeeeeeeee" in other.sentences[0]

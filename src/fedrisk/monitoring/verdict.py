@@ -171,12 +171,13 @@ def judge(
     doubtful = _label_faults(outcomes, rules)
     outcomes = [each for each in outcomes if each.site not in doubtful]
     memory = _matured(reference, outcomes, memory, rules)
+    recent = {
+        site: memory.history[site][-rules.among :]
+        for site in sorted({window.site for window in sorted_out.windows})
+    }
     signs = Signs(
-        recent={
-            site: memory.history[site][-rules.among :]
-            for site in sorted({window.site for window in sorted_out.windows})
-        },
-        drifted={site: drifted_subjects(past, rules) for site, past in memory.history.items()},
+        recent=recent,
+        drifted={site: drifted_subjects(past, rules) for site, past in recent.items()},
         importance=importance_of(study, model),
         label_faults=doubtful,
         measured=_harm(study, reference, outcomes, sound, memory.evidence, model, rules),
