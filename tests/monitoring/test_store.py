@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -35,11 +36,11 @@ def test_a_memory_is_found_again_by_its_version(store, verdict):
     store.add("m", "1", verdict)
     assert store.memory("m", "1") == verdict.memory != Memory()
     assert store.memory("m", "2") == Memory()
+    store.add("m", "1", replace(verdict, at=verdict.at + timedelta(days=7), memory=Memory()))
+    assert store.memory("m", "1") == Memory()
 
 
 def test_the_same_verdict_is_stored_once_and_later_ones_come_first(store, verdict):
-    from dataclasses import replace
-
     store.add("m", "1", verdict)
     store.add("m", "1", verdict)
     later = replace(verdict, at=verdict.at + timedelta(days=7), memory=Memory())
