@@ -36,7 +36,7 @@ _WIDENED = 0.1
 class Conversion:
     """``factor * value + offset`` turns the study's unit into another one.
 
-    >>> Conversion("degF", 1.8, 32.0).apply(np.array([37.0])).tolist()
+    >>> Conversion("degF", 1.8, 32.0).apply(np.array([37.0])).round(6).tolist()
     [98.6]
     """
 
