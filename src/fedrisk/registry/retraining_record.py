@@ -12,6 +12,7 @@ from typing import Any
 
 from fedrisk.home import Home
 from fedrisk.registry.code_version import code_version
+from fedrisk.registry.released_card import renew_card
 from fedrisk.registry.store import Store, experiment_id, open_store
 from fedrisk.settings import Settings
 
@@ -59,6 +60,7 @@ def record_retraining(
         store.client.log_text(run, json.dumps(retraining, indent=1), "retraining.json")
         store.client.log_text(run, report, "report.html")
         _link_versions(store, retraining)
+        renew_card(store, retraining, _evidence(retraining))
         if retraining["state"] in ENDED:
             store.client.set_terminated(run, "FINISHED")
         return run
