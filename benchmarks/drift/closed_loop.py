@@ -135,7 +135,8 @@ class ClosedLoop:
             self.judged += (allowed.span,)
         if chosen is not None:
             look.model, look.retrained, look.told["promoted"] = models[chosen], True, chosen
-            reference = reference_of(world, look.model, until - YEAR * WEEK, until)
+            since = until - YEAR * WEEK if chosen == WHOLE else changed
+            reference = reference_of(world, look.model, since, until)
             self.standing = Standing(look.model, reference, until)
 
     def _challengers(

@@ -67,6 +67,18 @@ def test_few_blocks_give_no_p_value_and_say_so():
     assert "fewer than 6" in finding.reason
 
 
+@pytest.mark.parametrize("weeks", [1, 3, 8])
+@pytest.mark.parametrize("name", ["missingness", "wasserstein"])
+def test_a_reference_of_a_few_weeks_has_an_answer(name, weeks):
+    """Such as that of a model which was fitted to the weeks since a change."""
+    calibration = Calibration(reference(0, weeks))
+    for first in range(weeks, weeks + 4):
+        window = site_windows(0, 1, site="site-0", first=first)[0]
+        finding = calibration.finding(DETECTORS[name], window, "pulse")
+        assert finding.distance is not None
+        assert finding.p_value is None or weeks > 5
+
+
 def test_a_window_shorter_than_a_block_gives_no_p_value():
     calibration = Calibration(reference(0))
     window = site_windows(0, 1, site="site-0", first=60, days=2)[0]

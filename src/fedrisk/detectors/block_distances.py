@@ -60,7 +60,8 @@ class _OfCounts:
             return None
         totals = groups.members @ self._rows
         rows = self._detector.cells(current, self._subject).sum()
-        if rows <= 0 or not (totals > 0).all() or abs(np.median(totals) / rows - 1) <= ALIKE:
+        told = rows > 0 and len(totals) > 0 and (totals > 0).all()
+        if not told or abs(np.median(totals) / rows - 1) <= ALIKE:
             return None
         people = groups.members @ self._people / groups.members.sum(axis=1)
         persons = np.where(people > 0, np.minimum(people, totals), totals)
