@@ -1,4 +1,4 @@
-"""What would be the right thing to say and to do about each scenario, decided beforehand."""
+"""What is the right thing to say and to do about each scenario."""
 
 from __future__ import annotations
 
