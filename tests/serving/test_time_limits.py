@@ -9,6 +9,7 @@ import resource
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -242,7 +243,7 @@ def test_a_flood_of_connections_hurts_nobody_who_is_connected(server: ServerProc
 
 def test_a_stream_has_its_limit_for_each_of_its_parts() -> None:
     connection = object.__new__(Connection)
-    connection.place, connection.since = (), 0.0
+    connection.place, connection.since, connection.pipeline = (), 0.0, deque()
     scope: dict[str, object] = {PROGRESS: 0}
     connection.scope = scope  # type: ignore[assignment]
     connection.cycle = SimpleNamespace(  # type: ignore[assignment]

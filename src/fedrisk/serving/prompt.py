@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from fedrisk.serving.pipelining import PacedConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def prompt_answers(
     return {raw + b"?" * bool(each.query) + each.query: each for each in targets}
 
 
-class PromptConnection(HttpToolsProtocol):
+class PromptConnection(PacedConnection):
     """uvicorn's connection that answers some requests by itself.
 
     Parameters
@@ -69,12 +71,9 @@ class PromptConnection(HttpToolsProtocol):
     ----------
     answered : Scope or None
         Of the latest request, where it was answered here.
-    begun : int
-        Number of requests that have begun.
     """
 
     answered: Any = None
-    begun = 0
 
     def __init__(self, prompt: Prompt, **options: Any) -> None:
         super().__init__(**options)
@@ -85,19 +84,16 @@ class PromptConnection(HttpToolsProtocol):
         self._dated: Any = None
         self._date = b""
 
-    def on_message_begin(self) -> None:
-        """Count requests: their scopes may be equal."""
-        self.begun += 1
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
         """Wait for the body of a request that may be answered here."""
+        self._barren = 0
         target = self._prompt.get(self.url)
         if target is None or not self._usual():
             super().on_headers_complete()
-            return
-        self._held = target
-        self._parts = []
+        else:
+            self._held = target
+        # What follows the body, trailers, must not count among the headers.
+        self.headers = []
 
     def _usual(self) -> bool:
         cycle, parser = self.cycle, self.parser
@@ -117,6 +113,7 @@ class PromptConnection(HttpToolsProtocol):
         if self._held is None:
             super().on_body(body)
         else:
+            self._barren = 0
             self._parts.append(body)
 
     def on_message_complete(self) -> None:
@@ -136,6 +133,7 @@ class PromptConnection(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._held = None
+        self._parts = []  # a connection that waits keeps no body
         self.answered = scope
         self.server_state.total_requests += 1
         status, rest = answer
@@ -144,16 +142,22 @@ class PromptConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what arrives; a request that is not whole then goes ASGI's way."""
         super().data_received(data)
-        if self._held is not None:
+        if self._held is not None and not self.flow.rest:
+            self._release()
+
+    def _go_on(self) -> None:
+        super()._go_on()
+        if self._held is not None and not self.flow.rest:
             self._release()
 
     def _release(self) -> None:
         """Let ASGI's way have what was held."""
         self._held = None
+        parts, self._parts = self._parts, []
         if self.transport.is_closing():
             return
         super().on_headers_complete()
-        for part in self._parts:
+        for part in parts:
             super().on_body(part)
 
     def _default_headers(self) -> bytes:

@@ -128,6 +128,8 @@ class Connection(PromptConnection):
         """Where the latest request is."""
         if self.scope is not None and self.scope is self.answered:
             return Stage.ANSWER if self.transport.get_write_buffer_size() else Stage.IDLE
+        if self.pipeline:
+            return Stage.ANSWER  # nothing more is read before it is there
         cycle: Any = self.cycle
         if cycle is None:
             return Stage.HEAD
@@ -140,7 +142,7 @@ class Connection(PromptConnection):
     def look(self, now: float, limits: TimeLimits) -> Stage | None:
         """End what has taken too long; the stage that did."""
         stage = self.stage()
-        cycle: Any = self.cycle
+        cycle: Any = self._running if self.pipeline else self.cycle
         progress = None if cycle is None else cycle.scope.get(PROGRESS)
         place = (stage, self.begun, progress)
         if self.place != place:
