@@ -126,13 +126,33 @@ def test_nothing_is_read_while_requests_wait_and_all_are_answered_in_order() -> 
 
 def test_short_reads_behind_a_running_request_stop_the_reading() -> None:
     async def what(world: World) -> None:
-        for _ in range(3):
+        for _ in range(30):
             world.connection.data_received(ask(SLOW, b"x"))
             await asyncio.sleep(0)
         assert not world.wire.reads
         world.open.set()
-        await turns(lambda: len(world.answered) == 3)
+        while not world.answered:
+            await asyncio.sleep(0)
+        assert world.connection.pipeline
+        assert not world.wire.reads
+        await turns(lambda: len(world.answered) == 30)
         assert world.wire.reads
+
+    within(what)
+
+
+def test_a_running_request_that_wants_its_body_gets_it_from_what_was_read() -> None:
+    async def what(world: World) -> None:
+        world.open.set()
+        body = b"y" * (2 * PIECE)
+        world.connection.data_received(
+            ask(PROMPT, b"x") + ask(SLOW, body) + b"".join(numbered(SLOW, 2000))
+        )
+        while world.connection.flow.rest:
+            assert not world.wire.reads
+            await asyncio.sleep(0)
+        await turns(lambda: len(world.answered) == 2002)
+        assert world.answered[1] == body
 
     within(what)
 

@@ -445,3 +445,29 @@ def test_a_caller_who_reads_slowly_is_waited_for(app: RiskAPI) -> None:
         await turns(lambda: b"risk_score" in wire.written)
 
     asyncio.run(ask())
+
+
+def test_a_request_that_comes_with_the_end_is_answered_as_the_last(app: RiskAPI) -> None:
+    async def ask() -> bytes:
+        connection, wire = connected(app)
+        connection.data_received(request())
+        connection.shutdown()
+        assert not wire.closed
+        connection.data_received(request() + request())
+        await turns(lambda: wire.closed)
+        return wire.written
+
+    first, last = asyncio.run(ask()).split(b"HTTP/1.1 200")[1:]
+    assert b"connection: close\r\n" not in first
+    assert b"connection: close\r\n" in last
+    assert b"risk_score" in last
+
+
+def test_a_connection_without_a_request_is_closed_at_the_end(app: RiskAPI) -> None:
+    async def ask() -> None:
+        connection, wire = connected(app)
+        connection.data_received(request())
+        connection.shutdown()
+        await turns(lambda: wire.closed)
+
+    asyncio.run(ask())

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
+
 from fedrisk.serving.prompt import Prompt, PromptConnection
 
 #: Told in the scope of a request whose body takes too long; see `transport.read_body`.
@@ -22,6 +24,9 @@ LATE = "fedrisk.late"
 PROGRESS = "fedrisk.progress"
 #: Seconds that an endpoint has to answer 408 itself before its connection is ended.
 LATE_SECONDS = 2.0
+#: Seconds for which a connection without a request goes on when the server ends: a request that is
+#: on its way already is answered, and the caller told that it was the last.
+LAST_SECONDS = 0.05
 #: Files that a process needs beside its connections.
 OTHER_FILES = 100
 
@@ -92,6 +97,7 @@ class Connection(PromptConnection):
         self._most = most
         self._refused = refused
         self._running: Any = None
+        self._ending = False
         self.place: tuple[Any, ...] = ()
         self.since = 0.0
 
@@ -107,7 +113,19 @@ class Connection(PromptConnection):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
+        if self._ending:
+            cycle.scope["headers"].append(CLOSE_HEADER)  # uvicorn says it again, and does so
         super()._start_asgi_task(cycle, app)
+
+    def shutdown(self) -> None:
+        """End after the running request, or the one that is on its way."""
+        self._ending = True
+        self._prompt = {}
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.loop.call_later(LAST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running request; uvicorn tells the latest, which may only wait behind it."""
