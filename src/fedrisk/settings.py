@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     keep_days: int = Field(
         default=190, ge=1, description="Days that windows for the watch over drift are kept."
     )
+    command_hours: float = Field(
+        default=6.0,
+        gt=0,
+        le=1_000,
+        description="Hours after which `fedrisk watch` ends a command that hangs.",
+    )
     capture_least: int = Field(default=50, ge=1, description="Rows in a window that may leave.")
     canary_share: float = Field(
         default=0.0, ge=0, le=1, description="Part of the requests that the challenger answers."

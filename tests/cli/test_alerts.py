@@ -37,7 +37,7 @@ def run(home: Home, *words: str) -> str:
 
 def test_alerts_are_listed_with_owner_and_runbook(home: Home) -> None:
     assert run(home) == "no alert\n"
-    store = AlertStore(f"sqlite:///{home.state}")
+    store = AlertStore(f"sqlite:///{home.state}", "")
     feed = Alert("quality", "north", "high", "no feed", "pm25 is missing")
     Notifier(store, AlertRules(), [], LogChannel()).observe("drift", [feed], NOW)
     store.close()

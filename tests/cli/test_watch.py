@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -61,7 +63,7 @@ def test_what_does_not_fit_is_refused_at_once(words: list[str], tmp_path: Path) 
 
 
 def test_a_command_ends_with_the_watch(tmp_path: Path) -> None:
-    commands = Commands()
+    commands = Commands(60.0)
     with commands:
         done = commands.run(("models", "--home", str(tmp_path / "nowhere"), "--json"))
         assert done.code == 5
@@ -70,3 +72,25 @@ def test_a_command_ends_with_the_watch(tmp_path: Path) -> None:
         running, began = commands._running, time.monotonic()
     assert running.returncode == -signal.SIGTERM
     assert time.monotonic() - began < 20
+
+
+HANGS = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print('{"left": %d}' % left.pid, file=sys.stderr, flush=True)
+time.sleep(99)
+"""
+
+
+def test_a_command_that_hangs_is_ended_whatever_it_leaves_running(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    commands = Commands(2.0, 0.2, (sys.executable, "-c", HANGS))
+    with commands:
+        done = commands.run(("retrain",))
+        # It still runs: nobody waited for it.
+        os.kill(json.loads(capfd.readouterr().err)["left"], signal.SIGKILL)
+        assert done.code == -signal.SIGKILL
+        assert "had not ended" in done.error
+        assert Commands(60.0, program=(sys.executable, "-c", "print('{}')")).run(()).answer == {}

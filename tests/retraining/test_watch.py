@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.error import HTTPError
@@ -16,6 +17,7 @@ from fedrisk.monitoring.alerts.notifier import Notifier
 from fedrisk.monitoring.alerts.rules import AlertRules
 from fedrisk.monitoring.alerts.store import AlertStore
 from fedrisk.retraining.schedule import Schedule
+from fedrisk.retraining.states import ENDS
 from fedrisk.retraining.watch import OPEN, Finished, Watch
 from fedrisk.retraining.watch_figures import WatchFigures, serve_figures
 from fedrisk.retraining.watch_store import LastRun, WatchStore
@@ -32,11 +34,15 @@ class World:
     def __init__(self) -> None:
         self.now = START
         self.ran: list[Sequence[str]] = []
+        self.idle = False
         self.answers = {"drift": Finished(0, STABLE), "retrain": Finished(0, DONE)}
 
     def run(self, words: Sequence[str]) -> Finished:
         self.ran.append(words)
-        return self.answers[words[0]]
+        done = self.answers[words[0]]
+        if words[0] == "retrain" and done.answer is not None and "state" in done.answer:
+            self.idle = done.answer["state"] not in ENDS
+        return done
 
     @property
     def commands(self) -> list[str]:
@@ -67,10 +73,11 @@ def make(url: str, world: World, **more: object) -> Watch:
         model="m",
         schedules={name: Schedule(text) for name, text in schedules.items()},  # type: ignore[misc]
         words=("--home", "h"),
-        store=WatchStore(url),
-        notifier=Notifier(AlertStore(url), AlertRules(), [], LogChannel()),
+        store=WatchStore(url, "m"),
+        notifier=Notifier(AlertStore(url, "m"), AlertRules(), [], LogChannel()),
         run=world.run,
         clock=lambda: world.now,
+        idle=lambda: world.idle,
         more={"retrain": ("--server", "s")},
         **more,  # type: ignore[arg-type]
     )
@@ -164,6 +171,51 @@ def test_a_retraining_that_waits_is_taken_up_until_its_end(watch: Watch, world: 
     assert pass_hours(watch, world, 1, step=1 / 60) == ["drift"] * 0
     kinds = [each.alert.kind for each in watch.notifier.store.all()]
     assert set(kinds) == {"harm", "released"}
+    assert "retrain --trigger manual" not in world.commands
+
+
+def test_one_whose_command_failed_is_taken_up_too(watch: Watch, world: World) -> None:
+    watch.turn()
+    world.idle = True
+    world.answers["retrain"] = Finished(8, {"error": "the registry is away", "hint": ""})
+    assert pass_hours(watch, world, 0.5, step=1 / 60).count(OPEN) == 6
+    world.answers["retrain"] = Finished(0, DONE)
+    assert pass_hours(watch, world, 0.5, step=1 / 60).count(OPEN) == 1
+
+
+def test_a_clock_that_went_back_stops_nothing(watch: Watch, world: World) -> None:
+    world.answers["drift"] = Finished(0, HARM)
+    world.now += timedelta(days=4_000)
+    watch.turn()
+    pass_hours(watch, world, 24)
+    before = len(watch.notifier.store.all())
+    world.now = START
+    world.ran.clear()
+    world.idle = True
+    watch.turn()
+    assert world.commands == ["retrain --trigger drift"]
+    pass_hours(watch, world, 24)
+    assert world.commands.count("drift") == 4
+    (harm,) = [each for each in watch.notifier.store.all() if each.alert.kind == "harm"]
+    assert harm.told is not None
+    assert harm.told < START + timedelta(days=2)
+    assert len(watch.notifier.store.all()) == before
+
+
+def test_watches_of_two_models_share_a_database_and_nothing_else(
+    url: str, watch: Watch, world: World
+) -> None:
+    other = World()
+    second = replace(make(url, other), model="n", store=WatchStore(url, "n"))
+    second.notifier.store = AlertStore(url, "n")
+    world.answers["drift"] = Finished(0, HARM)
+    for each in (watch, second):
+        each.turn()
+    for each, its in ((watch, world), (second, other)):
+        pass_hours(each, its, 6)
+    assert other.commands == ["drift"]
+    assert [each.active for each in watch.notifier.store.all()] == [True]
+    assert second.notifier.store.all() == []
 
 
 @pytest.mark.parametrize(

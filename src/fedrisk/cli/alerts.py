@@ -49,7 +49,7 @@ def try_channels(home: Path | None) -> None:
     if not notifier.channels:
         raise UsageError(
             "no channel is named: alerts go to the log alone",
-            hint="`[[channels]]` in alerts.toml in the home names one (docs/monitoring.md)",
+            hint="`[[channels]]` in alerts.toml in the home names one (docs/watching.md)",
         )
     taken = []
     for rules, channel in notifier.channels:
@@ -75,6 +75,7 @@ def _open(home: Path | None, *, channels: bool) -> Notifier:
     from fedrisk.monitoring.alerts.rules import read_rules
     from fedrisk.monitoring.alerts.store import AlertStore
     from fedrisk.profiles.store import database_url
+    from fedrisk.registry.versions import served_name
     from fedrisk.settings import read_settings
 
     settings = read_settings()
@@ -82,7 +83,9 @@ def _open(home: Path | None, *, channels: bool) -> Notifier:
     rules = read_rules(place.alerts)
     if not channels:
         rules = rules.model_copy(update={"channels": ()})
-    return Notifier.open(AlertStore(database_url(settings.database_url, place.state)), rules)
+    model = settings.registry_name or served_name(place) or ""
+    url = database_url(settings.database_url, place.state)
+    return Notifier.open(AlertStore(url, model), rules)
 
 
 def _document(standing: Standing, notifier: Notifier) -> dict[str, object]:

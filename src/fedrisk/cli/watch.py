@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import click
@@ -91,7 +92,7 @@ def watch(
         if metrics_port is None
         else serve_figures(figures.registry, metrics_host, metrics_port, token)
     )
-    commands = Commands()
+    commands = Commands(settings.command_hours * 3600)
     more = _retrain_words(server, server_key)
     made = _make(place, settings, words, more, (drift, retrain), commands, figures)
     with locked(place.root / "watch.lock", patience=1.0), serving, commands:
@@ -142,6 +143,7 @@ def _make(
     from fedrisk.monitoring.alerts.store import AlertStore
     from fedrisk.profiles.store import database_url
     from fedrisk.registry.cache import read_model
+    from fedrisk.retraining.loop_store import LoopStore
     from fedrisk.retraining.plan import read_plan
     from fedrisk.retraining.schedule import Schedule
     from fedrisk.retraining.watch import JobName, Watch
@@ -154,16 +156,19 @@ def _make(
         "digest": rules.digest,
     }
     url = database_url(settings.database_url, home.state)
+    model = settings.registry_name or read_model(home.champion).name
+    loops = LoopStore(url)
     return Watch(
-        model=settings.registry_name or read_model(home.champion).name,
+        model=model,
         schedules={
             job: Schedule(text) for job, text in expressions.items() if text not in ("", "never")
         },
         words=words,
-        store=WatchStore(url),
-        notifier=Notifier.open(AlertStore(url), rules),
+        store=WatchStore(url, model),
+        notifier=Notifier.open(AlertStore(url, model), rules),
         run=commands.run,
         clock=_now,
+        idle=lambda: loops.idle(model, _now()),
         more={"retrain": more},
         tidy=lambda now: _forget(url, now - timedelta(days=settings.keep_days)),
         listeners=(figures,),
@@ -171,14 +176,15 @@ def _make(
 
 
 def _forget(url: str, time: datetime) -> None:
-    """Delete windows that are older than they are kept."""
+    """Delete windows and verdicts that are older than they are kept."""
+    from fedrisk.monitoring.store import VerdictStore
     from fedrisk.profiles.store import WindowStore
 
-    store = WindowStore(url)
-    try:
-        store.forget_before(time)
-    finally:
-        store.close()
+    for store in (WindowStore(url), VerdictStore(url)):
+        try:
+            store.forget_before(time)
+        finally:
+            store.close()
 
 
 def _announcement(watch: Watch) -> str:
@@ -197,20 +203,39 @@ def _watch(watch: Watch, never: threading.Event) -> None:
 
 
 class Commands:
-    """Runs `fedrisk` as a person would; at the end of the context, what runs is told to end."""
+    """Runs `fedrisk` as a person would; at the end of the context, what runs is told to end.
 
-    def __init__(self) -> None:
-        self._running: subprocess.Popen[str] | None = None
+    Parameters
+    ----------
+    limit : float
+        Seconds after which a command is ended, so that one that hangs stops no other.
+    grace : float
+        Seconds that it has to end by itself then.
+    program : tuple of str
+    """
+
+    def __init__(
+        self,
+        limit: float,
+        grace: float = GRACE,
+        program: tuple[str, ...] = (sys.executable, "-m", "fedrisk"),
+    ) -> None:
+        self._limit, self._grace, self._program = limit, grace, program
+        self._running: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> None:
         """Nothing runs yet."""
 
     def __exit__(self, *_: object) -> None:
-        process = self._running
-        if process is not None and process.poll() is None:
+        if self._running is not None:
+            self._end(self._running)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Tell a command to end, and make it."""
+        if process.poll() is None:
             process.terminate()
             try:
-                process.wait(GRACE)
+                process.wait(self._grace)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -219,12 +244,17 @@ class Commands:
         """Run one command to its end; what it tells beside its answer is passed on."""
         from fedrisk.retraining.watch import Finished
 
-        self._running = subprocess.Popen(  # noqa: S603 our own command
-            [sys.executable, "-m", "fedrisk", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        output, _ = self._running.communicate()
-        code, self._running = self._running.returncode, None
-        return Finished.read(code, output)
+        # A file, not a pipe: what a command leaves running could hold a pipe open for ever.
+        with TemporaryFile() as answer:
+            self._running = process = subprocess.Popen(  # noqa: S603 our own command
+                [*self._program, *words], stdin=subprocess.DEVNULL, stdout=answer
+            )
+            try:
+                code = process.wait(self._limit)
+            except subprocess.TimeoutExpired:
+                self._end(process)
+                told = f"it had not ended after {self._limit / 3600:g} hours, and was made to"
+                return Finished(process.returncode, {"error": told})
+            self._running = None
+            answer.seek(0)
+            return Finished.read(code, answer.read().decode(errors="replace"))

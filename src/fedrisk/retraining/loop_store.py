@@ -81,10 +81,12 @@ class LoopStore:
             "plan": json.dumps(dict(loop.plan)),
             "approval": "null",
         }
+        # What comes back, not the count of rows: psycopg's cursor has none after an insert.
         insert = INSERTS[self._database.backend](LOOPS).on_conflict_do_nothing()
+        insert = insert.values(values).returning(LOOPS.c.id)
         with self._database.transaction("written") as connection:
             _check_lease(connection, lease)
-            if connection.execute(insert.values(values)).rowcount != 1:
+            if connection.execute(insert).first() is None:
                 raise RetrainingError(
                     f"a retraining of {loop.scope!r} is open already",
                     hint="`fedrisk retrain status` shows it; `fedrisk retrain` goes on with it",
@@ -94,8 +96,19 @@ class LoopStore:
         """The retraining of a model that is open."""
         return self._one(LOOPS.c.open == scope)
 
+    def idle(self, scope: str, now: datetime) -> bool:
+        """Whether a retraining of a model is open and nobody is at it."""
+        held = sql.select(LEASES.c.scope).where(LEASES.c.scope == scope)
+        query = sql.select(LOOPS.c.id).where(
+            LOOPS.c.open == scope, ~held.where(LEASES.c.until > now.timestamp()).exists()
+        )
+        with self._database.transaction("read") as connection:
+            return connection.execute(query).first() is not None
+
     def find(self, identifier: str) -> Loop | None:
         """A retraining by its id."""
+        if not (identifier.isascii() and identifier.isprintable()):
+            return None  # PostgreSQL takes no NUL and no half of a surrogate pair.
         return self._one(LOOPS.c.id == identifier)
 
     def listed(self, scope: str | None = None) -> list[Loop]:
@@ -194,11 +207,12 @@ class LoopStore:
             LOOPS.c.state == "awaiting approval",
         )
         text = json.dumps(approval.document())
+        if self.find(identifier) is None:
+            raise RetrainingError(f"no retraining {identifier!r}", hint="`fedrisk retrain status`")
         with self._database.transaction("written") as connection:
             done = connection.execute(LOOPS.update().where(*unanswered).values(approval=text))
         loop = self.find(identifier)
-        if loop is None:
-            raise RetrainingError(f"no retraining {identifier!r}", hint="`fedrisk retrain status`")
+        assert loop is not None  # noqa: S101 none is ever deleted
         if done.rowcount != 1:
             why = f"it is {loop.state}" if loop.approval is None else "it has an answer already"
             raise RetrainingError(f"retraining {identifier} takes no answer: {why}")

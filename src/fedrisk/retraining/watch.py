@@ -19,16 +19,17 @@ from fedrisk.errors import HomeError
 from fedrisk.monitoring.alerts.alert import Alert, drift_alerts, failure_alert, loop_alerts
 from fedrisk.monitoring.alerts.notifier import Notifier
 from fedrisk.retraining.schedule import Schedule
-from fedrisk.retraining.states import ENDS
 from fedrisk.retraining.watch_store import LastRun, WatchStore
 
 _log = logging.getLogger("fedrisk.watch")
 JobName = Literal["drift", "retrain", "digest"]
 #: Verdicts after which the loop is asked at once whether to retrain.
 CALLING: Final = frozenset({"drift", "harm"})
+#: A run that began so much later than now was written down by a clock that was wrong.
+CLOCK_WENT_BACK = timedelta(hours=1)
 #: A retraining that waits for its trial, a person or matured labels is taken up so often.
 TAKE_UP = timedelta(minutes=5)
-#: Under this name the store keeps whether one waits, as code 1.
+#: Under this name the store keeps when one was last asked for or taken up.
 OPEN: Final = "open retraining"
 
 
@@ -88,6 +89,8 @@ class Watch:
     run : callable
     clock : callable
         The time, with its zone.
+    idle : callable
+        Whether a retraining is open and nobody is at it.
     tidy : callable
         Told the time after every look for drift; forgets what is old.
     listeners : tuple of callable
@@ -101,6 +104,7 @@ class Watch:
     notifier: Notifier
     run: Runner
     clock: Callable[[], datetime]
+    idle: Callable[[], bool] = lambda: False
     more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tidy: Callable[[datetime], None] = lambda _: None
     listeners: tuple[Callable[[str, Finished], None], ...] = ()
@@ -116,13 +120,14 @@ class Watch:
             for job, schedule in self.schedules.items():
                 now = self.clock()
                 last = self.store.last(job)
-                if last is None:
+                if last is None or last.began > now + CLOCK_WENT_BACK:
                     self.store.keep(job, LastRun(now, now, 0))
                 elif schedule.due(last.began, now):
                     self._run(job, last, now)
                     ran.append(job)
             if self._waits():
-                self._retrain("manual")
+                # Whoever ended it in this moment: nothing new begins without harm.
+                self._retrain("drift")
                 ran.append(OPEN)
         except HomeError as error:
             _log.error("%s", error.message)
@@ -131,7 +136,8 @@ class Watch:
     def _waits(self) -> bool:
         """Whether a retraining that is not at its end is to be taken up now."""
         last = self.store.last(OPEN)
-        return last is not None and last.code == 1 and self.clock() - last.began >= TAKE_UP
+        lately = last is not None and abs(self.clock() - last.began) < TAKE_UP
+        return not lately and self.idle()
 
     def _run(self, job: JobName, last: LastRun, now: datetime) -> None:
         # Written down first: a run that kills its process must not be run again and again.
@@ -155,10 +161,8 @@ class Watch:
     def _retrain(self, trigger: str) -> int:
         """Begin a retraining, or take up the one that is open, whatever began it."""
         done = self._command("retrain", ("retrain", "--trigger", trigger), loop_alerts)
-        state = (done.answer or {}).get("state")
-        waits = done.code == 0 and state is not None and state not in ENDS
         now = self.clock()
-        self.store.keep(OPEN, LastRun(now, now, int(waits)))
+        self.store.keep(OPEN, LastRun(now, now, done.code))
         return done.code
 
     def _command(

@@ -8,12 +8,14 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from fedrisk.profiles.database import Database
+from fedrisk.profiles.database import INSERTS, Database
 
 _METADATA = sql.MetaData()
 RUNS = sql.Table(
-    "watch",
+    "watch_runs",
     _METADATA,
+    # Homes of several models may share one database.
+    sql.Column("model", sql.String(200), primary_key=True),
     sql.Column("job", sql.String(40), primary_key=True),
     # ISO 8601 in UTC; empty for never.
     sql.Column("began", sql.String(40), nullable=False),
@@ -42,12 +44,14 @@ class LastRun:
 
 
 class WatchStore:
-    """Last runs in one database.
+    """Last runs for one model, in one database.
 
     Parameters
     ----------
     url : str
         As SQLAlchemy reads it.
+    model : str
+        The registered model's name.
 
     Raises
     ------
@@ -55,26 +59,28 @@ class WatchStore:
         From every method, when the database is away or cannot be written to.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, model: str) -> None:
         self._database = Database(url, "the watch's runs", _METADATA)
+        self._model = model
 
     def last(self, job: str) -> LastRun | None:
         """The last run of a job; None before the first look."""
         with self._database.transaction("read") as connection:
-            row = connection.execute(sql.select(RUNS).where(RUNS.c.job == job)).first()
+            chosen = sql.select(RUNS).where(RUNS.c.model == self._model, RUNS.c.job == job)
+            row = connection.execute(chosen).first()
         return None if row is None else _run(row._mapping)  # noqa: SLF001 SQLAlchemy's public name
 
     def keep(self, job: str, run: LastRun) -> None:
         """Write down the last run of a job."""
-        values = {
-            "job": job,
+        key = {"model": self._model, "job": job}
+        found = {
             "began": _text(run.began),
             "ended": "" if run.ended is None else _text(run.ended),
             "code": run.code,
         }
         with self._database.transaction("written") as connection:
-            connection.execute(RUNS.delete().where(RUNS.c.job == job))
-            connection.execute(RUNS.insert().values(**values))
+            insert = INSERTS[self._database.backend](RUNS).values(key | found)
+            connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=found))
 
     def close(self) -> None:
         """Give the connections back."""

@@ -62,7 +62,7 @@ CHANNEL = ChannelRules(url="json://x", least="medium", digest=True)  # type: ign
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[AlertStore]:
-    store = AlertStore(f"sqlite:///{tmp_path / 'state.db'}")
+    store = AlertStore(f"sqlite:///{tmp_path / 'state.db'}", "m")
     yield store
     store.close()
 
@@ -157,7 +157,7 @@ def test_old_troubles_are_forgotten_and_lasting_ones_are_not(store, pager) -> No
 def test_whatever_happens_nothing_is_told_twice_within_its_cooldown(
     tmp_path_factory, looks
 ) -> None:
-    store = AlertStore(f"sqlite:///{tmp_path_factory.mktemp('a') / 'state.db'}")
+    store = AlertStore(f"sqlite:///{tmp_path_factory.mktemp('a') / 'state.db'}", "m")
     pager = Kept()
     notifier = Notifier(store, rules(), [(ChannelRules(url="x", least="low"), pager)], LogChannel())  # type: ignore[arg-type]
     for hour, levels in enumerate(looks):

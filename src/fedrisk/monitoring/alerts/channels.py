@@ -97,9 +97,11 @@ class AppriseChannel:
             ) from None
         self._service = apprise.Apprise()
         if not self._service.add(address):
-            kind = address.partition("://")[0]
+            kind, separator, _ = address.partition("://")
+            # Without one, all of it may be the secret.
+            named = f", {kind}://...," if separator else ""
             raise UsageError(
-                f"an alert channel's address, {kind}://..., is none that Apprise knows",
+                f"an alert channel's address{named} is none that Apprise knows",
                 hint="for example mailtos://user:password@host?to=team@host, or jsons://host/path",
             )
 

@@ -115,7 +115,8 @@ class Notifier:
         if standing.told is None:
             return True
         worse = LEVELS.index(standing.alert.level) > LEVELS.index(standing.told_level)
-        return worse or now - standing.told >= timedelta(hours=self.rules.cooldown_hours)
+        # Either way: a clock that was wrong when it was told must not silence it.
+        return worse or abs(now - standing.told) >= timedelta(hours=self.rules.cooldown_hours)
 
     def _notice(self, standing: Standing) -> Notice:
         owner, runbook = self.rules.owner_of(standing.alert)

@@ -11,12 +11,14 @@ from typing import Any
 import sqlalchemy as sql
 
 from fedrisk.monitoring.alerts.alert import Alert
-from fedrisk.profiles.database import Database
+from fedrisk.profiles.database import INSERTS, Database
 
 _METADATA = sql.MetaData()
 ALERTS = sql.Table(
-    "alerts",
+    "watch_alerts",
     _METADATA,
+    # Homes of several models may share one database.
+    sql.Column("model", sql.String(200), primary_key=True),
     sql.Column("key", sql.String(300), primary_key=True),
     sql.Column("source", sql.String(40), nullable=False),
     sql.Column("kind", sql.String(40), nullable=False),
@@ -66,12 +68,14 @@ class Standing:
 
 
 class AlertStore:
-    """Alerts in one database.
+    """Alerts of one model's watch, in one database.
 
     Parameters
     ----------
     url : str
         As SQLAlchemy reads it.
+    model : str
+        The registered model's name.
 
     Raises
     ------
@@ -79,25 +83,31 @@ class AlertStore:
         From every method, when the database is away or cannot be written to.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, model: str) -> None:
         self._database = Database(url, "alerts", _METADATA)
+        self._model = model
 
     def all(self) -> list[Standing]:
         """Every trouble that is kept, latest first."""
         with self._reading() as connection:
-            rows = connection.execute(sql.select(ALERTS).order_by(ALERTS.c.seen.desc()))
+            mine = sql.select(ALERTS).where(ALERTS.c.model == self._model)
+            rows = connection.execute(mine.order_by(ALERTS.c.seen.desc()))
             return [_standing(row._mapping) for row in rows]  # noqa: SLF001 SQLAlchemy's public name
 
     def keep(self, standings: Sequence[Standing]) -> None:
         """Write down what is known of some troubles."""
         with self._database.transaction("written") as connection:
-            for each in standings:
-                connection.execute(ALERTS.delete().where(ALERTS.c.key == each.alert.key))
-                connection.execute(ALERTS.insert().values(**_row(each)))
+            # In one order, so that two processes never wait for each other's rows.
+            for each in sorted(standings, key=lambda standing: standing.alert.key):
+                key, found = {"model": self._model, "key": each.alert.key}, _row(each)
+                insert = INSERTS[self._database.backend](ALERTS).values(key | found)
+                known = insert.on_conflict_do_update(index_elements=list(key), set_=found)
+                connection.execute(known)
 
     def forget_before(self, time: datetime) -> int:
         """Delete troubles that are gone since before a time; how many."""
-        gone = sql.and_(~ALERTS.c.active, ALERTS.c.seen < _text(time))
+        mine = ALERTS.c.model == self._model
+        gone = sql.and_(mine, ~ALERTS.c.active, ALERTS.c.seen < _text(time))
         with self._database.transaction("written") as connection:
             return int(connection.execute(ALERTS.delete().where(gone)).rowcount)
 
@@ -118,7 +128,6 @@ def _text(time: datetime | None) -> str:
 def _row(standing: Standing) -> dict[str, Any]:
     alert = standing.alert
     return {
-        "key": alert.key,
         "source": standing.source,
         "kind": alert.kind,
         "subject": alert.subject,
