@@ -273,3 +273,28 @@ def test_half_a_request_behind_a_running_one_waits_for_its_answer() -> None:
         assert world.connection.look(40.0, limits) is Stage.ANSWER
 
     within(what)
+
+
+@pytest.mark.parametrize("target", [PROMPT, SLOW])
+def test_many_requests_without_a_body_are_no_long_head(target: bytes) -> None:
+    async def what(world: World) -> None:
+        world.open.set()
+        count = 2 * MOST_HEAD // len(ask(target, b""))
+        for _ in range(count):
+            world.connection.data_received(ask(target, b""))
+        await turns(lambda: len(world.answered) == count)
+        assert not world.wire.closed
+
+    within(what)
+
+
+def test_after_an_answer_by_asgi_the_next_is_given_at_once_again() -> None:
+    async def what(world: World) -> None:
+        world.open.set()
+        world.connection.data_received(ask(SLOW, b"x"))
+        await turns(lambda: world.answered == [b"x"])
+        world.connection.data_received(ask(PROMPT, b"y"))
+        assert world.answered == [b"x", b"y"]
+        assert world.running == 1
+
+    within(what)
