@@ -142,6 +142,10 @@ class HomeError(FedriskError):
     exit_code = 5
 
 
+class DatabaseAwayError(HomeError):
+    """A database that does not answer, or cannot be written to."""
+
+
 class FederationError(FedriskError):
     """A federated run that could not be finished."""
 

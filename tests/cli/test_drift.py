@@ -126,6 +126,27 @@ def test_weeks_since_training_are_stable_and_the_verdict_is_kept(home, files):
     assert "nothing changed" in shown.stdout
 
 
+def test_what_will_be_known_later_is_not_judged_today(home, files):
+    told = run(home, files, "--as-of", f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%d}")
+    assert "lies ahead" in str(told.exception)
+
+
+def test_the_plan_says_how_long_windows_are_and_what_counts(home, files):
+    plan = Home(home).plan
+    plan.write_text("window_days = 14.0\n[verdict]\nleast_rows = 5000.0\n")
+    try:
+        said = document(run(home, files, "--json", "--dry-run"))
+        assert said["verdict"] == "insufficient evidence"
+        assert "fewer than 5,000" in str(said)
+        weekly = document(run(home, files, "--json", "--dry-run", "--window", "7"))
+        refused = [str(each).count("fewer than 5,000") for each in (said, weekly)]
+        assert refused[1] > refused[0] > 0
+        plan.write_text("colour = 1")
+        assert "colour" in str(run(home, files, "--dry-run").exception)
+    finally:
+        plan.unlink()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -94,6 +94,7 @@ def test_once_around_with_the_gates_answer_on_record(trained, capsys):
     ("words", "reason"),
     [
         ([], "no trigger is named"),
+        (["--trigger", "manual", "--as-of", "2999-01-01"], "lies ahead"),
         (["--trigger", "manual"], "no site is named"),
         (["--trigger", "manual", "--engine", "deployed"], "no federation is named"),
         (["--trigger", "manual", "--engine", "deployed", "--site", "a=b"], "takes no --site"),

@@ -177,6 +177,11 @@ def test_no_decision_breaks_its_bounds(verdict, situation, rules):
     assert decision.needs_approval <= (decision.action in FITS)
 
 
+def test_a_retraining_that_seems_to_lie_years_ahead_bars_no_other():
+    ahead = a_situation("scheduled", retrainings=(NOW + timedelta(days=4_000),))
+    assert decide(a_verdict("stable"), ahead, RULES).action == "retrain"
+
+
 @given(VERDICTS, SITUATIONS, SETS_OF_RULES)
 def test_more_rows_and_no_history_never_hinder(verdict, situation, rules):
     eased = Situation(NOW, situation.trigger, (), False, 1e7, 1e6)

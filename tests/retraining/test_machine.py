@@ -10,6 +10,7 @@ from retraining.worlds import PLAN, SCOPE, START, Scenery
 
 from fedrisk.errors import (
     ConvergenceError,
+    DatabaseAwayError,
     FederationError,
     FencedError,
     QuorumError,
@@ -19,7 +20,9 @@ from fedrisk.errors import (
 )
 from fedrisk.monitoring.verdict import Harm
 from fedrisk.registry.trial_control import NO_TRIAL
-from fedrisk.retraining.loop_store import check_chain
+from fedrisk.retraining.loop import Transition
+from fedrisk.retraining.loop_store import SHOWN, check_chain
+from fedrisk.retraining.running import new_loop
 from fedrisk.retraining.states import ENDS, may_follow
 
 WAY = (
@@ -429,3 +432,32 @@ def test_a_retraining_waits_for_rows_after_broken_data(scenery):
     assert (loop.state, scenery.registry.aliases) == ("abandoned", {"champion": "1"})
     assert "data were broken until" in scenery.store.transitions(loop.id)[-1].reason
     assert scenery.sites.trained == {}
+
+
+def test_a_database_that_is_away_for_a_moment_abandons_nothing(scenery):
+    spent, times = scenery.store.spent, []
+
+    def away_twice(scope):
+        times.append(scope)
+        if len(times) in (3, 4):
+            raise DatabaseAwayError("retrainings cannot be read: the server is away")
+        return spent(scope)
+
+    scenery.store.spent = away_twice
+    assert scenery.run().state == "done"
+    assert sum("trying again" in each for each in scenery.said) == 2
+
+
+def test_the_budget_counts_a_retraining_behind_a_hundred_that_fitted_nothing(scenery):
+    first = scenery.run()
+    lease = scenery.take()
+    scenery.clock.time += timedelta(days=61)
+    for number in range(SHOWN):
+        made = new_loop(scenery.store, SCOPE, "drift", scenery.plan, scenery.clock.time)
+        loop = replace(made, id=f"{number:03}")
+        scenery.store.begin(loop, lease)
+        for state in ("closing", "done"):
+            step = Transition(loop.number + 1, loop.state, state, START, lease.fence, "nothing")
+            loop = scenery.store.advance(loop, lease, step)
+    made = new_loop(scenery.store, SCOPE, "drift", scenery.plan, scenery.clock.time)
+    assert made.plan["began"] == [first.created.isoformat()]

@@ -35,6 +35,12 @@ def test_a_plan_is_read(tmp_path):
         ('[[challengers]]\nname = "../x"', "challengers.0.name"),
         ("[margins]\nauroc = nan", "margins.auroc"),
         ("=", "no TOML"),
+        ("approval_days = 1e300", "approval_days"),
+        ("[watch]\ndays = 1e12", "watch.days"),
+        ("poll_seconds = 1e300", "poll_seconds"),
+        ("window_days = 200.0", "window_days"),
+        ("[canary]\nseconds = 9\nleast = 1\nmost_seconds = 1", "canary: .*less than seconds"),
+        ("[[challengers]]\nname = 'a'\n[[challengers]]\nname = 'a'", "one name"),
     ],
 )
 def test_an_error_names_the_key(text, place):

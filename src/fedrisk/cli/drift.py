@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from fedrisk.cli.options import home_option, json_option, read_sites, site_option
+from fedrisk.cli.options import day_known, home_option, json_option, read_sites, site_option
 from fedrisk.errors import UsageError
 from fedrisk.home import Home
 
@@ -42,7 +42,7 @@ class Arguments:
     serving: bool
     since: datetime | None
     until: datetime | None
-    days: int
+    days: int | None
     now: datetime
 
     def check(self) -> None:
@@ -99,7 +99,7 @@ _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
 )
 @click.option("--until", type=_DAY, help="Day after the last one.  [default: now]")
 @click.option(
-    "--window", "days", type=click.IntRange(1, 92), default=7, show_default=True, help="Days."
+    "--window", "days", type=click.IntRange(1, 92), help="Days.  [default: the plan's, 7 without]"
 )
 @click.option(
     "--as-of", type=_DAY, help="Judge as on this day: later labels are unknown.  [default: now]"
@@ -121,7 +121,7 @@ def drift(
     serving: bool,
     since: datetime | None,
     until: datetime | None,
-    days: int,
+    days: int | None,
     as_of: datetime | None,
     dry_run: bool,
     exit_code: bool,
@@ -132,7 +132,7 @@ def drift(
     Sites send bin counts by windows, labelled as far as outcomes are known; the verdict says
     whether data are broken, rows have changed, or the model does worse, and why.
     """
-    now = _utc(as_of) or datetime.now(UTC)
+    now = day_known(as_of) or datetime.now(UTC)
     given = Arguments(
         sites, engine, federation, only, policy, serving, _utc(since), _utc(until), days, now
     )
@@ -155,12 +155,12 @@ def _utc(time: datetime | None) -> datetime | None:
 
 def _judge(given: Arguments, home: Path | None, *, keep: bool) -> tuple[Verdict, StoredModel]:
     """Ask for windows, judge them by what was judged before, and store the verdict."""
-    from fedrisk.monitoring.rules import VerdictRules
     from fedrisk.monitoring.store import VerdictStore
     from fedrisk.monitoring.verdict import judge
     from fedrisk.profiles.reference import read_reference
     from fedrisk.profiles.store import database_url
     from fedrisk.registry.cache import read_model
+    from fedrisk.retraining.plan import read_plan
     from fedrisk.settings import read_settings
 
     settings = read_settings()
@@ -170,12 +170,13 @@ def _judge(given: Arguments, home: Path | None, *, keep: bool) -> tuple[Verdict,
     if federating is not None:
         settings = federating.settings
     place = Home(settings.home).existing()
-    stored = read_model(place.champion)
+    stored, plan = read_model(place.champion), read_plan(place.plan)
     study = stored.model.study
     reference = read_reference(stored.reference, study)
     trained_until = max((block.end for block in reference.blocks), default=None)
     # Rows of a study without times are one window, which nobody can choose.
-    spans = _spans(given, trained_until) if study.time is not None else []
+    days = given.days or max(round(plan.window_days), 1)
+    spans = _spans(given, trained_until, days) if study.time is not None else []
     url = database_url(settings.database_url, place.state)
     if federating is None:
         windows = _captured(url, stored, spans)
@@ -185,7 +186,7 @@ def _judge(given: Arguments, home: Path | None, *, keep: bool) -> tuple[Verdict,
     try:
         memory = store.memory(stored.name, stored.version)
         document = stored.model.document()
-        verdict = judge(study, reference, windows, document, memory, VerdictRules(), given.now)
+        verdict = judge(study, reference, windows, document, memory, plan.verdict, given.now)
         if keep:
             store.add(stored.name, stored.version, verdict)
     finally:
@@ -206,7 +207,7 @@ def _federating(given: Arguments, settings: Settings) -> Federating | None:
     return Federating.local(settings, read_sites(given.sites), place, given.policy)
 
 
-def _spans(given: Arguments, trained_until: datetime | None) -> list[Span]:
+def _spans(given: Arguments, trained_until: datetime | None, days: int) -> list[Span]:
     """Whole windows since training, or since when it is said.
 
     Raises
@@ -218,11 +219,10 @@ def _spans(given: Arguments, trained_until: datetime | None) -> list[Span]:
 
     until = min(given.until or given.now, given.now)
     since = given.since or max(filter(None, (trained_until, until - LATEST)))
-    spans = windows_between(since, until, given.days)
+    spans = windows_between(since, until, days)
     if not spans:
         raise UsageError(
-            f"no whole window of {given.days} days lies between {since:%Y-%m-%d} and "
-            f"{until:%Y-%m-%d}",
+            f"no whole window of {days} days lies between {since:%Y-%m-%d} and {until:%Y-%m-%d}",
             hint="windows begin on Mondays, after the champion's training rows; --since asks for "
             "earlier ones",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -58,3 +59,19 @@ def read_sites(given: tuple[str, ...]) -> dict[str, Path]:
             raise UsageError(f"site {name!r}: {what}: {file}")
         sites[name] = Path(file)
     return sites
+
+
+def day_known(time: datetime | None) -> datetime | None:
+    """A day as of which one looks, UTC without a zone of its own.
+
+    Raises
+    ------
+    UsageError
+        When it lies ahead: labels would count as known that nobody knows yet.
+    """
+    if time is None:
+        return None
+    time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    if time > datetime.now(UTC) + timedelta(days=1):
+        raise UsageError(f"--as-of {time:%Y-%m-%d} lies ahead", hint="it is today or earlier")
+    return time

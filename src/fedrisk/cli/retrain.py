@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from fedrisk.cli.options import home_option, json_option, read_sites, site_option
+from fedrisk.cli.options import day_known, home_option, json_option, read_sites, site_option
 from fedrisk.errors import RetrainingError, UsageError
 from fedrisk.home import Home
 
@@ -108,7 +108,7 @@ def retrain(context: click.Context, /, home: Path | None, as_json: bool, **given
     """
     if context.invoked_subcommand is not None:
         return
-    arguments = Arguments(**given)
+    arguments = Arguments(**{**given, "as_of": day_known(given["as_of"])})
     if arguments.trigger is None:
         raise UsageError("no trigger is named", hint="--trigger drift, scheduled or manual")
     arguments.check()
@@ -122,10 +122,6 @@ def _settings(home: Path | None) -> Settings:
 
     settings = read_settings()
     return settings if home is None else settings.model_copy(update={"home": home})
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time if time is None or time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _say(text: str) -> None:
@@ -180,7 +176,7 @@ def _go_on(arguments: Arguments, sites: Federating) -> dict[str, Any]:
                 world,
                 lease,
                 lambda kept: plan_is_signed(kept, home.plan, settings.plan_keys),
-                _utc(arguments.as_of),
+                arguments.as_of,
                 _say,
             )
             loop = machine.run(loop, arguments.wait)
@@ -229,7 +225,7 @@ def _dry(arguments: Arguments, settings: Settings) -> dict[str, Any]:
     try:
         signed = plan_is_signed(plan, home.plan, settings.plan_keys)
         trigger = cast("Trigger", arguments.trigger)
-        return dry_run(store, world, name, trigger, plan, signed, _utc(arguments.as_of))
+        return dry_run(store, world, name, trigger, plan, signed, arguments.as_of)
     finally:
         store.close()
 

@@ -10,7 +10,7 @@ import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from fedrisk.errors import HomeError
+from fedrisk.errors import DatabaseAwayError, HomeError
 
 #: Seconds to wait for another writer of a SQLite file, and for a server to take a connection.
 BUSY_SECONDS, CONNECT_SECONDS = 10, 10
@@ -70,7 +70,7 @@ class Database:
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             place = self._engine.url.render_as_string(hide_password=True)
-            raise HomeError(
+            raise DatabaseAwayError(
                 f"{self._what} cannot be {done} at {place}: {reason}",
                 hint="the database must be reachable and have room",
             ) from None

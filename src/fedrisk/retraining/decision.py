@@ -192,7 +192,8 @@ def _hindrance(situation: Situation, rules: DecisionRules) -> str:
         )
     if situation.trigger == "manual":
         return ""
-    ages = [(situation.now - began).total_seconds() / _DAY for began in situation.retrainings]
+    # One that seems to lie ahead, by a clock that was wrong, must not bar others until then.
+    ages = [abs(situation.now - began).total_seconds() / _DAY for began in situation.retrainings]
     if any(age < rules.cooldown_days for age in ages):
         return f"the last retraining began {min(ages):.1f} of {rules.cooldown_days:g} days ago"
     spent = sum(age < rules.budget_days for age in ages)

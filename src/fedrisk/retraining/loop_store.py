@@ -120,6 +120,14 @@ class LoopStore:
         loops = (self.find(each) for each in found)
         return [each for each in loops if each is not None]
 
+    def began(self, scope: str) -> list[datetime]:
+        """When the retrainings of a model were made that fitted something, newest first."""
+        fitted = sql.select(TRANSITIONS.c.loop).where(TRANSITIONS.c.state == "frozen")
+        query = sql.select(LOOPS.c.created).where(LOOPS.c.scope == scope, LOOPS.c.id.in_(fitted))
+        with self._database.transaction("read") as connection:
+            found = connection.execute(query.order_by(LOOPS.c.created.desc()))
+            return [datetime.fromisoformat(row.created) for row in found]
+
     def transitions(self, identifier: str) -> list[Transition]:
         """What happened to a retraining, in order."""
         with self._database.transaction("read") as connection:

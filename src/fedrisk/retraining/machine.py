@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from fedrisk.errors import (
     ConvergenceError,
+    DatabaseAwayError,
     FederationError,
     FedriskError,
     FencedError,
@@ -157,7 +158,7 @@ def away(error: FedriskError) -> bool:
     """Whether trying again later may help: something does not answer."""
     if isinstance(error, ModelNotFoundError | TrialError | ConvergenceError):
         return False
-    return isinstance(error, RegistryError | ServiceAwayError | FederationError)
+    return isinstance(error, DatabaseAwayError | RegistryError | ServiceAwayError | FederationError)
 
 
 @dataclass

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedrisk.errors import UsageError
 from fedrisk.monitoring.rules import VerdictRules
@@ -21,6 +21,8 @@ from fedrisk.retraining.margins import Margins, SpendingRules
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 DAY = 86_400.0
+#: Beyond these a date could not be reckoned, in the middle of a retraining that keeps its plan.
+MOST_DAYS, MOST_SECONDS = 36_500.0, 366 * DAY
 
 
 class Candidate(BaseModel):
@@ -67,9 +69,15 @@ class TrialRules(BaseModel):
 
     model_config = _STRICT
 
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, le=MOST_SECONDS)
     least: int = Field(ge=1)
-    most_seconds: float = Field(gt=0)
+    most_seconds: float = Field(gt=0, le=MOST_SECONDS)
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.most_seconds < self.seconds:
+            raise ValueError("most_seconds is less than seconds")
+        return self
 
 
 class ServiceRules(BaseModel):
@@ -104,7 +112,7 @@ class ServiceRules(BaseModel):
     most_seconds: float = Field(default=0.5, gt=0)
     most_difference: float = Field(default=0.2, gt=0, le=1)
     least_requests: int = Field(default=100, ge=1)
-    take_up_seconds: float = Field(default=120.0, gt=0)
+    take_up_seconds: float = Field(default=120.0, gt=0, le=MOST_SECONDS)
 
 
 class WatchRules(BaseModel):
@@ -128,10 +136,10 @@ class WatchRules(BaseModel):
 
     model_config = _STRICT
 
-    days: float = Field(default=28.0, ge=0)
-    compare_days: float = Field(default=7.0, gt=0)
+    days: float = Field(default=28.0, ge=0, le=MOST_DAYS)
+    compare_days: float = Field(default=7.0, gt=0, le=MOST_DAYS)
     least_events: float = Field(default=50.0, ge=1)
-    poll_seconds: float = Field(default=60.0, gt=0)
+    poll_seconds: float = Field(default=60.0, gt=0, le=MOST_SECONDS)
     errors: float = Field(default=2.58, gt=0)
     most_observed_expected: float = Field(default=2.0, gt=1)
 
@@ -177,9 +185,9 @@ class ChangePlan(BaseModel):
 
     drift_schedule: str = "0 */6 * * *"
     retrain_schedule: str = "0 3 * * 1"
-    window_days: float = Field(default=7.0, gt=0)
-    fit_days: float | None = Field(default=None, gt=0)
-    gate_days: float = Field(default=56.0, gt=0)
+    window_days: float = Field(default=7.0, ge=1, le=92)
+    fit_days: float | None = Field(default=None, gt=0, le=MOST_DAYS)
+    gate_days: float = Field(default=56.0, gt=0, le=MOST_DAYS)
     verdict: VerdictRules = VerdictRules()
     decision: DecisionRules = DecisionRules()
     margins: Margins = Margins()
@@ -194,15 +202,21 @@ class ChangePlan(BaseModel):
         max_length=7,
     )
     approval: Literal["person", "plan"] = "person"
-    approval_days: float = Field(default=14.0, gt=0)
+    approval_days: float = Field(default=14.0, gt=0, le=MOST_DAYS)
     shadow: TrialRules = TrialRules(seconds=DAY, least=1_000, most_seconds=7 * DAY)
     canary: TrialRules = TrialRules(seconds=DAY, least=500, most_seconds=7 * DAY)
     service: ServiceRules = ServiceRules()
     watch: WatchRules = WatchRules()
-    poll_seconds: float = Field(default=5.0, gt=0)
-    patience_seconds: float = Field(default=600.0, ge=0)
+    poll_seconds: float = Field(default=5.0, gt=0, le=MOST_SECONDS)
+    patience_seconds: float = Field(default=600.0, ge=0, le=MOST_SECONDS)
     deadline: float = Field(default=600.0, gt=0, le=DAY)
     quorum: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len({each.name for each in self.challengers}) < len(self.challengers):
+            raise ValueError("challengers: two have one name")
+        return self
 
     def document(self) -> dict[str, Any]:
         """The plan as JSON values, with every default."""
@@ -245,7 +259,7 @@ def parse_plan(text: str, source: str) -> ChangePlan:
         raise UsageError(f"{source} is no TOML: {error}") from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(
             f"{source}: {place}: {first['msg']}",
             hint="`fedrisk retrain plan show` prints every key with its value",

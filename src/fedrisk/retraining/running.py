@@ -40,7 +40,7 @@ def new_loop(
 ) -> Loop:
     """A retraining that nobody has kept yet."""
     # Those that fitted something: they are what cooldown and budget count.
-    began = [each.created.isoformat() for each in store.listed(scope) if "frozen" in each.facts]
+    began = [each.isoformat() for each in store.began(scope)]
     return Loop(
         id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         scope=scope,

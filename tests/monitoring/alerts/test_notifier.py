@@ -221,6 +221,7 @@ def test_an_alertmanager_that_is_away_takes_nothing_and_ends_nothing(caplog) -> 
     with listening(500) as (place, _):
         assert not AlertmanagerChannel(f"http://{place}").send(Notice(FEED, "", "", START))
     assert not AlertmanagerChannel("http://127.0.0.1:9").send(Notice(FEED, "", "", START))
+    assert not AlertmanagerChannel("http://no host").send(Notice(FEED, "", "", START))
     assert "Alertmanager does not take an alert" in caplog.text
 
 
@@ -233,7 +234,7 @@ def test_a_webhook_by_apprise_gets_title_and_text() -> None:
     assert "owner: data team" in document["message"]
 
 
-@pytest.mark.parametrize("address", ["", "nothing", "made-up://secret@host"])
+@pytest.mark.parametrize("address", ["", "nothing", "made-up://secret@host", "the-secret-alone"])
 def test_an_address_that_is_none_is_refused_without_its_secret(address: str) -> None:
     with pytest.raises(UsageError) as caught:
         AppriseChannel(address)

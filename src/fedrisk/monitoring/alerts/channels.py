@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from typing import Protocol
 
 from fedrisk.errors import UsageError
@@ -153,7 +153,7 @@ class AlertmanagerChannel:
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
                 return bool(answer.status < 300)
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, HTTPException) as error:
             _log.warning("Alertmanager does not take an alert: %s", type(error).__name__)
             return False
 

@@ -100,9 +100,9 @@ class AlertRules(BaseModel):
 
     model_config = _STRICT
 
-    cooldown_hours: float = Field(default=24.0, ge=0, allow_inf_nan=False)
+    cooldown_hours: float = Field(default=24.0, ge=0, le=10_000, allow_inf_nan=False)
     digest: str = "0 7 * * *"
-    keep_days: float = Field(default=190.0, gt=0, allow_inf_nan=False)
+    keep_days: float = Field(default=190.0, gt=0, le=36_500, allow_inf_nan=False)
     channels: tuple[ChannelRules, ...] = ()
     responsible: tuple[Responsible, ...] = ()
 
