@@ -170,6 +170,19 @@ def test_no_whole_window_since_training_is_told(home, files):
     assert "--since" in result.exception.hint
 
 
+@pytest.mark.parametrize("serving", [False, True])
+def test_in_a_champions_first_days_there_is_too_little_and_no_error(home, files, serving):
+    early = f"{FIRST + timedelta(weeks=TRAINED, days=3):%Y-%m-%d}"
+    more = ("--as-of", early, "--dry-run", "--json", "--exit-code")
+    said = (
+        CliRunner().invoke(drift, ["--home", str(home), "--serving", *more])
+        if serving
+        else run(home, files, *more)
+    )
+    assert document(said)["verdict"] == "insufficient evidence"
+    assert said.exit_code == 0
+
+
 def test_what_the_server_was_asked_is_judged(home):
     store = WindowStore(f"sqlite:///{Home(home).state}")
     start = FIRST + timedelta(weeks=TRAINED)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from fedrisk.monitoring.alerts.alert import Alert
 from fedrisk.monitoring.alerts.store import AlertStore, Standing
 from fedrisk.monitoring.memory import Memory
 from fedrisk.monitoring.store import VerdictStore
-from fedrisk.retraining.lease import Lease
+from fedrisk.retraining.lease import Lease, held
 from fedrisk.retraining.loop import Approval, Loop, Transition
 from fedrisk.retraining.loop_store import LoopStore, check_chain
 from fedrisk.retraining.running import begin, new_loop
@@ -46,6 +49,10 @@ def stores(database: PostgreSQL) -> Iterator[tuple[LoopStore, LoopStore]]:
     yield pair
     for each in pair:
         each.close()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
@@ -186,6 +193,47 @@ def test_a_restart_in_the_middle_loses_nothing(database, stores, scope) -> None:
     assert store.find(loop.id) == loop
     assert store.advance(loop, lease, step(loop, "canary", lease)).state == "canary"
     check_chain(store.transitions(loop.id))
+
+
+HOLD = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from fedrisk.retraining.lease import held
+from fedrisk.retraining.loop_store import LoopStore
+url, scope, home = sys.argv[1:]
+with held(LoopStore(url), scope, Path(home), lambda: datetime.now(UTC)) as lease:
+    print(lease.fence, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_process_of_another_home_is_waited_for_until_its_lease_ends(
+    database, stores, scope, tmp_path
+) -> None:
+    far = tmp_path / "far"
+    far.mkdir()
+    command = [sys.executable, "-c", HOLD, database.url, scope, str(far)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        with pytest.raises(RetrainingError, match="far"), held(stores[0], scope, tmp_path, now):
+            pass
+        process.kill()
+    with pytest.raises(RetrainingError, match="far"), held(stores[0], scope, tmp_path, now):
+        pass
+    with held(stores[0], scope, tmp_path, lambda: now() + timedelta(seconds=61)) as lease:
+        assert lease.fence == 2
+
+
+def test_what_was_done_counts_though_the_database_is_away_at_the_end(
+    database, stores, scope, tmp_path
+) -> None:
+    with held(stores[0], scope, tmp_path, now):
+        database.stop()
+    database.start()
+    with held(stores[0], scope, tmp_path, now) as lease:
+        assert lease.fence == 2
 
 
 def test_last_runs_are_written_by_two_at_once(database, scope) -> None:

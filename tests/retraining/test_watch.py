@@ -221,6 +221,7 @@ def test_watches_of_two_models_share_a_database_and_nothing_else(
 @pytest.mark.parametrize(
     ("done", "reason"),
     [
+        (Finished(1, {"unfinished": True}), "it answered nothing; see the log"),
         (Finished(8, {"error": "the registry is away", "hint": ""}), "the registry is away"),
         (Finished(-9), "a signal ended it"),
     ],
@@ -304,5 +305,8 @@ def test_figures_are_scraped_with_the_token_alone(world: World) -> None:
                 urlopen(f"{address}{path}", timeout=10)
             assert caught.value.code == code
             caught.value.close()
-    with pytest.raises(UsageError, match="without a token"), serve_figures(registry, "0.0.0.0", 0):
-        pass
+    for host, told in (("0.0.0.0", "without a token"), ("nowhere", "no address")):
+        with pytest.raises(UsageError, match=told), serve_figures(registry, host, 0):
+            pass
+    with serve_figures(registry, "localhost", 0) as port:
+        assert port

@@ -178,7 +178,9 @@ def _judge(given: Arguments, home: Path | None, *, keep: bool) -> tuple[Verdict,
     days = given.days or max(round(plan.window_days), 1)
     spans = _spans(given, trained_until, days) if study.time is not None else []
     url = database_url(settings.database_url, place.state)
-    if federating is None:
+    if study.time is not None and not spans:
+        windows = []  # In a champion's first days: that is too little to judge by, and no error.
+    elif federating is None:
         windows = _captured(url, stored, spans)
     else:
         windows = _profiles(federating, stored, spans, given.now)
@@ -213,14 +215,14 @@ def _spans(given: Arguments, trained_until: datetime | None, days: int) -> list[
     Raises
     ------
     UsageError
-        When there is none.
+        When there is none between days that somebody named.
     """
     from fedrisk.monitoring.calendar import windows_between
 
     until = min(given.until or given.now, given.now)
     since = given.since or max(filter(None, (trained_until, until - LATEST)))
     spans = windows_between(since, until, days)
-    if not spans:
+    if not spans and (given.since or given.until):
         raise UsageError(
             f"no whole window of {days} days lies between {since:%Y-%m-%d} and {until:%Y-%m-%d}",
             hint="windows begin on Mondays, after the champion's training rows; --since asks for "

@@ -12,13 +12,13 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedrisk.errors import FedriskError, FencedError, RetrainingError
+from fedrisk.errors import DatabaseAwayError, FedriskError, FencedError, RetrainingError
 from fedrisk.home import locked
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def held(
             yield lease
         finally:
             renewal.stop()
-            store.let_go(lease)
+            # Where the database is away it ends by itself, and what the body did or raised counts.
+            with suppress(DatabaseAwayError):
+                store.let_go(lease)
 
 
 class Renewal:

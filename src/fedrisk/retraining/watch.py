@@ -171,12 +171,13 @@ class Watch:
         words: Sequence[str],
         judge: Callable[[str, Mapping[str, Any]], tuple[Alert, ...]],
     ) -> Finished:
-        done = self.run((*words, *self.words, *self.more.get(name, ()), "--json"))
-        _log.info("%s ended with code %d", " ".join(words), done.code)
+        whole = (*words, *self.words, *self.more.get(name, ()), "--json")
+        done = self.run(whole)
+        _log.info("fedrisk %s ended with code %d", " ".join(whole), done.code)
         for listen in self.listeners:
             listen(name, done)
         now = self.clock()
-        if done.answer is not None and "error" not in done.answer:
+        if done.code == 0 and done.answer is not None and "error" not in done.answer:
             self.notifier.observe(name, judge(self.model, done.answer), now)
             self.notifier.observe(f"{name} itself", (), now)
         else:

@@ -120,7 +120,11 @@ def serve_figures(
     PortInUseError
         When the port is taken.
     """
-    if not token and not ip_address(host).is_loopback:
+    try:
+        address = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise UsageError(f"--metrics-host {host!r} is no address", hint="127.0.0.1") from None
+    if not token and not address.is_loopback:
         raise UsageError(
             f"figures are not served on {host} without a token",
             hint="name a file with one by --metrics-token-file, or stay on 127.0.0.1",
