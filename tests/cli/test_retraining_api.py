@@ -104,7 +104,9 @@ LONG = b'{"reason": "%b"}' % (b"x" * 3000)
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b"1", b'{"reason": 1}', b'{"by": "me"}', LONG], ids=lambda body: body[:9]
+    "body",
+    [b"{", b"[]", b"1", b'{"reason": 1}', b'{"by": "me"}', rb'{"reason": "a\u0000b"}', LONG],
+    ids=lambda body: body[:9],
 )
 def test_what_is_no_answer_answers_nothing(client: TestClient, waiting: str, body: bytes) -> None:
     answer = client.post(f"/retrainings/{waiting}/approve", content=body)

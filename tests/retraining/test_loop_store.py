@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sql
 from retraining.worlds import PLAN, SCOPE, START
 
-from fedrisk.errors import FencedError, RetrainingError
-from fedrisk.retraining.loop import Transition
+from fedrisk.errors import FencedError, RetrainingError, UsageError
+from fedrisk.retraining.loop import Approval, Transition
 from fedrisk.retraining.loop_store import LoopStore, check_chain
 from fedrisk.retraining.loop_tables import TRANSITIONS
 from fedrisk.retraining.running import begin, new_loop
@@ -87,6 +87,14 @@ def test_a_past_that_was_changed_shows(store, lease, column):
         connection.execute(change.values({column: value}))
     with pytest.raises(RetrainingError, match="transition 2"):
         check_chain(store.transitions(loop.id))
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\udcff"])
+def test_an_answer_that_no_database_keeps_is_refused_at_once(text):
+    for by, reason in ((text, ""), ("Dr Z", text)):
+        with pytest.raises(UsageError, match="without NUL"):
+            Approval(True, by, START, reason)
+    assert Approval(True, "Dr Žižek", START, "gesehen ✓\n").by == "Dr Žižek"
 
 
 def test_letting_go_lets_others_in_and_not_twice(store, lease):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from fedrisk.attestation import canonical
+from fedrisk.errors import UsageError
 from fedrisk.retraining.decision import Trigger
 from fedrisk.retraining.states import ENDS, FIRST, State
 
@@ -24,12 +25,21 @@ class Approval:
         Who, as they call themselves or as the API knows them.
     at : datetime
     reason : str
+
+    Raises
+    ------
+    UsageError
+        When a text has characters that no database keeps: the step that repeats it would fail.
     """
 
     approved: bool
     by: str
     at: datetime
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in self.by + self.reason):
+            raise UsageError("an answer's name and reason are texts without NUL or stray bytes")
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
