@@ -74,12 +74,12 @@ def restored() -> Iterator[None]:
     """Loggers are the process's: give them back as they were."""
     root, named = logging.getLogger(), [logging.getLogger(name) for name in NAMED]
     former = [(each.handlers[:], each.level, each.propagate) for each in (root, *named)]
-    logging.captureWarnings(capture=False)  # a server that ran in this process left it on
+    shown = warnings.showwarning
     yield
     for each, (handlers, level, propagate) in zip((root, *named), former, strict=True):
         each.handlers[:], each.propagate = handlers, propagate
         each.setLevel(level)
-    logging.captureWarnings(capture=False)
+    warnings.showwarning = shown
 
 
 @pytest.mark.usefixtures("restored")
@@ -128,6 +128,15 @@ def test_json_lines_have_what_a_search_needs_and_no_values() -> None:
     assert "of old" in found[3]["message"]
     assert len(found) == 4
     assert not any("secret" in line for line in text)
+
+
+@pytest.mark.usefixtures("restored")
+def test_warnings_are_told_however_a_library_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", lambda *_, **__: "nothing\n")
+    monkeypatch.setattr(warnings, "showwarning", lambda *_, **__: None)
+    found = [json.loads(line) for line in lines_of("json")]
+    assert found[3]["logger"] == "py.warnings"
+    assert found[3]["message"].endswith("UserWarning: of old")
 
 
 @pytest.mark.usefixtures("restored")

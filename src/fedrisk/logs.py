@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -166,7 +167,22 @@ def configure_logs(form: Format, level: str, stream: TextIO = sys.stderr) -> Non
         logger.setLevel(logging.NOTSET)
     for name in ("fedrisk", "uvicorn"):
         logging.getLogger(name).setLevel(level.upper())
-    logging.captureWarnings(capture=True)
+    warnings.showwarning = _tell_warning
+
+
+def _tell_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 the standard library's signature
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Log a warning by its first line, in whatever way a library has changed how they are shown."""
+    told = str(message).strip().partition("\n")[0]
+    logging.getLogger("py.warnings").warning(
+        "%s:%d: %s: %s", filename, lineno, category.__name__, told
+    )
 
 
 def announcer(form: Format, print_line: Callable[[str], None]) -> Callable[[str], None]:

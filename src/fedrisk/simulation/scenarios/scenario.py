@@ -146,7 +146,7 @@ class Scenario:
 
         >>> import numpy as np
         >>> days = np.datetime64("2024-01-01") + np.arange(4)
-        >>> Scenario("x", "X.", "none", length=2).extent(days, date(2024, 1, 2), 0).tolist()
+        >>> Scenario("x", "X.", "covariate", length=2).extent(days, date(2024, 1, 2), 0).tolist()
         [0.0, 1.0, 1.0, 0.0]
         """
         if self.kind == "none" or (self.first_site_only and site > 0):
