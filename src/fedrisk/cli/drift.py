@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from fedrisk.cli.options import day_known, home_option, json_option, read_sites, site_option
+from fedrisk.cli.options import (
+    DAY,
+    day_known,
+    engine_option,
+    federation_option,
+    home_option,
+    json_option,
+    policy_option,
+    read_sites,
+    site_option,
+)
 from fedrisk.errors import UsageError
 from fedrisk.home import Home
 
@@ -67,42 +77,25 @@ class Arguments:
             )
 
 
-_DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
-
-
 @click.command()
 @home_option
 @site_option
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "simulation", "in_memory", "deployed"]),
-    default="local",
-    show_default=True,
-    help="How the sites are asked; deployed: a running federation.",
-)
-@click.option(
-    "--federation",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of the running coordinator, for --engine deployed.",
-)
+@engine_option
+@federation_option
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Some of the federation's sites; once for each."
 )
-@click.option(
-    "--policy",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="What every site answers, for --engine local.",
-)
+@policy_option
 @click.option("--serving", is_flag=True, help="Judge what the server was asked, as it counted it.")
 @click.option(
-    "--since", type=_DAY, help="First day looked at.  [default: after training, at most 12 weeks]"
+    "--since", type=DAY, help="First day looked at.  [default: after training, at most 12 weeks]"
 )
-@click.option("--until", type=_DAY, help="Day after the last one.  [default: now]")
+@click.option("--until", type=DAY, help="Day after the last one.  [default: now]")
 @click.option(
     "--window", "days", type=click.IntRange(1, 92), help="Days.  [default: the plan's, 7 without]"
 )
 @click.option(
-    "--as-of", type=_DAY, help="Judge as on this day: later labels are unknown.  [default: now]"
+    "--as-of", type=DAY, help="Judge as on this day: later labels are unknown.  [default: now]"
 )
 @click.option(
     "--dry-run", is_flag=True, help="Store nothing: the next verdict knows nothing of this one."

@@ -29,6 +29,25 @@ site_option = click.option(
     metavar="NAME=FILE",
     help="A site and its rows (CSV or Parquet, also gzipped); once for each site.",
 )
+#: A day, or a time with its zone.
+DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "simulation", "in_memory", "deployed"]),
+    default="local",
+    show_default=True,
+    help="How the sites are asked; deployed: a running federation.",
+)
+federation_option = click.option(
+    "--federation",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of the running coordinator, for --engine deployed.",
+)
+policy_option = click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="What every site answers, for --engine local.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
 )

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from fedrisk.cli.options import day_known, home_option, json_option, read_sites, site_option
+from fedrisk.cli.options import (
+    DAY,
+    day_known,
+    engine_option,
+    federation_option,
+    home_option,
+    json_option,
+    policy_option,
+    read_sites,
+    site_option,
+)
 from fedrisk.errors import RetrainingError, UsageError
 from fedrisk.home import Home
 
@@ -20,8 +30,6 @@ if TYPE_CHECKING:
     from fedrisk.retraining.loop import Loop
     from fedrisk.retraining.loop_store import LoopStore
     from fedrisk.settings import Settings
-
-_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
 
 
 @dataclass(frozen=True)
@@ -67,30 +75,16 @@ class Arguments:
 )
 @home_option
 @site_option
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "simulation", "in_memory", "deployed"]),
-    default="local",
-    show_default=True,
-    help="How the sites are asked; deployed: a running federation.",
-)
-@click.option(
-    "--federation",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of the running coordinator, for --engine deployed.",
-)
-@click.option(
-    "--policy",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="What every site answers, for --engine local.",
-)
+@engine_option
+@federation_option
+@policy_option
 @click.option("--server", metavar="URL", help="Server that tries the challenger and is watched.")
 @click.option(
     "--server-key",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="File with an API key of that server, scope metrics.",
 )
-@click.option("--as-of", type=_TIME, help="Look at the sites' rows as on this day.  [default: now]")
+@click.option("--as-of", type=DAY, help="Look at the sites' rows as on this day.  [default: now]")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),

@@ -7,14 +7,14 @@ between has judged nothing, and judges the same windows again.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sql
 
 from fedrisk.monitoring.memory import Memory
 from fedrisk.monitoring.verdict import Verdict
-from fedrisk.profiles.database import INSERTS, Database
+from fedrisk.profiles.database import INSERTS, Database, time_text
 
 _METADATA = sql.MetaData()
 VERDICTS = sql.Table(
@@ -68,18 +68,14 @@ class VerdictStore:
         """Store a verdict and the memory that it leaves; the same verdict again changes nothing."""
         key = {"model": model, "version": version}
         row = key | {
-            "at": _text(verdict.at),
+            "at": time_text(verdict.at),
             "status": verdict.status,
             "document": json.dumps(verdict.document()),
         }
         memory = json.dumps(verdict.memory.document())
         with self._database.transaction("written") as connection:
             connection.execute(self._insert(VERDICTS).values(row).on_conflict_do_nothing())
-            connection.execute(
-                self._insert(MEMORIES)
-                .values(key | {"document": memory})
-                .on_conflict_do_update(index_elements=list(key), set_={"document": memory})
-            )
+            self._database.put(connection, MEMORIES, key, {"document": memory})
 
     def verdicts(self, model: str, limit: int = 100) -> list[dict[str, Any]]:
         """Documents of the last verdicts on a model, each with its ``version``, newest first."""
@@ -97,13 +93,9 @@ class VerdictStore:
     def forget_before(self, time: datetime) -> int:
         """Delete verdicts that were given before a time; how many."""
         with self._database.transaction("written") as connection:
-            done = connection.execute(VERDICTS.delete().where(VERDICTS.c.at < _text(time)))
+            done = connection.execute(VERDICTS.delete().where(VERDICTS.c.at < time_text(time)))
             return int(done.rowcount)
 
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds")

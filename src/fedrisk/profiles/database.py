@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sql
@@ -18,6 +19,23 @@ BUSY_SECONDS, CONNECT_SECONDS = 10, 10
 SILENT_MILLISECONDS = 20_000
 #: By database, what knows "unless it is there already"; others are refused.
 INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def time_text(time: datetime | None, timespec: str = "microseconds") -> str:
+    """A time as tables keep it: ISO 8601 in UTC sorts as it is, and reads alike in every database.
+
+    Parameters
+    ----------
+    time : datetime or None
+        With its zone; None, never, is kept as an empty text.
+    timespec : str
+        Of `datetime.isoformat`; the same for all times of one column.
+
+    >>> from datetime import timedelta, timezone
+    >>> time_text(datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=1))), "seconds")
+    '2025-12-31T23:00:00+00:00'
+    """
+    return "" if time is None else time.astimezone(UTC).isoformat(timespec=timespec)
 
 
 class Database:
@@ -82,6 +100,18 @@ class Database:
         except SQLAlchemyError:
             self._tables.create_all(self._engine)
         self._made = True
+
+    def put(
+        self,
+        connection: sql.Connection,
+        table: sql.Table,
+        key: Mapping[str, Any],
+        values: Mapping[str, Any],
+    ) -> None:
+        """Write the row of a primary key, whether it is there already or not."""
+        insert = INSERTS[self.backend](table).values({**key, **values})
+        kept = insert.on_conflict_do_update(index_elements=list(key), set_=dict(values))
+        connection.execute(kept)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
-from fedrisk.profiles.database import INSERTS, Database
+from fedrisk.profiles.database import INSERTS, Database, time_text
 from fedrisk.profiles.profile import Profile, Window
 
 _METADATA = sql.MetaData()
@@ -71,7 +71,11 @@ class WindowStore:
         columns = WINDOWS.c
         query = (
             sql.select(WINDOWS)
-            .where(columns.model == model, columns.end > _text(start), columns.end <= _text(end))
+            .where(
+                columns.model == model,
+                columns.end > time_text(start),
+                columns.end <= time_text(end),
+            )
             .order_by(columns.end, columns.id)
         )
         with self._database.transaction("read") as connection:
@@ -80,16 +84,12 @@ class WindowStore:
     def forget_before(self, time: datetime) -> int:
         """Delete windows that ended before a time; how many."""
         with self._database.transaction("written") as connection:
-            done = connection.execute(WINDOWS.delete().where(WINDOWS.c.end < _text(time)))
+            done = connection.execute(WINDOWS.delete().where(WINDOWS.c.end < time_text(time)))
             return int(done.rowcount)
 
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _row(window: Window) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def _row(window: Window) -> dict[str, Any]:
         "version": window.version,
         "study": window.profile.study,
         "source": window.source,
-        "start": _text(window.start),
-        "end": _text(window.end),
+        "start": time_text(window.start),
+        "end": time_text(window.end),
         "rows": window.profile.rows,
         "profile": json.dumps(window.profile.document()),
     }

@@ -60,7 +60,7 @@ def record_retraining(
         store.client.log_text(run, json.dumps(retraining, indent=1), "retraining.json")
         store.client.log_text(run, report, "report.html")
         _link_versions(store, retraining)
-        renew_card(store, retraining, _evidence(retraining))
+        renew_card(store, retraining, evidence_of(retraining))
         if retraining["state"] in ENDED:
             store.client.set_terminated(run, "FINISHED")
         return run
@@ -78,7 +78,8 @@ def _code_tags() -> dict[str, str]:
     return {"fedrisk.version": code["version"], **commit}
 
 
-def _evidence(retraining: Mapping[str, Any]) -> dict[str, Any]:
+def evidence_of(retraining: Mapping[str, Any]) -> dict[str, Any]:
+    """What all steps of a retraining found, together; a later step's word counts."""
     found: dict[str, Any] = {}
     for each in retraining.get("transitions", ()):
         found |= each.get("evidence", {})
@@ -87,7 +88,7 @@ def _evidence(retraining: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(retraining: Mapping[str, Any]) -> dict[str, str]:
     """What people search by."""
-    evidence = _evidence(retraining)
+    evidence = evidence_of(retraining)
     told = {
         "state": retraining["state"],
         "trigger": retraining["trigger"],
@@ -112,7 +113,7 @@ def _told(retraining: Mapping[str, Any]) -> dict[str, str]:
 
 def _figures(retraining: Mapping[str, Any]) -> dict[str, float]:
     """Figures of every model on the rows of the gate."""
-    models = (_evidence(retraining).get("comparison") or {}).get("models", {})
+    models = (evidence_of(retraining).get("comparison") or {}).get("models", {})
     return {
         f"{name}/{figure}": float(found["value"])
         for name, figures in models.items()
@@ -123,7 +124,7 @@ def _figures(retraining: Mapping[str, Any]) -> dict[str, float]:
 
 def _link_versions(store: Store, retraining: Mapping[str, Any]) -> None:
     """Let each version that was fitted name the retraining that it came from."""
-    for each in _evidence(retraining).get("fitted", {}).values():
+    for each in evidence_of(retraining).get("fitted", {}).values():
         store.client.set_model_version_tag(
             str(retraining["scope"]), str(each["version"]), RETRAINING, str(retraining["id"])
         )

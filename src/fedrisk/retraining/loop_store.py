@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from fedrisk.errors import FencedError, RetrainingError
-from fedrisk.profiles.database import INSERTS, Database
+from fedrisk.profiles.database import INSERTS, Database, time_text
 from fedrisk.retraining.lease import Lease
 from fedrisk.retraining.loop import Approval, Loop, Transition
 from fedrisk.retraining.loop_tables import (
@@ -26,7 +26,6 @@ from fedrisk.retraining.loop_tables import (
     TRANSITIONS,
     loop_of,
     spent_row,
-    text_of,
     transition_row,
     transitions_of,
 )
@@ -74,8 +73,8 @@ class LoopStore:
             "trigger": loop.trigger,
             "state": loop.state,
             "reason": loop.reason,
-            "created": text_of(loop.created),
-            "changed": text_of(loop.since),
+            "created": time_text(loop.created),
+            "changed": time_text(loop.since),
             "number": 0,
             "chain": "",
             "plan": json.dumps(dict(loop.plan)),
@@ -182,7 +181,7 @@ class LoopStore:
                 "state": after.state,
                 "open": loop.scope if after.open else None,
                 "reason": after.reason,
-                "changed": text_of(step.at),
+                "changed": time_text(step.at),
                 "number": step.number,
                 "chain": chain,
             }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sql
 
+from fedrisk.profiles.database import time_text
 from fedrisk.retraining.loop import Approval, Loop, Transition
 from fedrisk.retraining.states import State
 
@@ -124,9 +125,4 @@ def transition_row(loop: str, step: Transition, chain: str) -> dict[str, Any]:
 def spent_row(loop: Loop, step: Transition, spent: Mapping[str, Any]) -> dict[str, Any]:
     """The row of what a gate spent."""
     text = json.dumps(dict(spent))
-    return {"loop": loop.id, "scope": loop.scope, "at": text_of(step.at), "spent": text}
-
-
-def text_of(time: datetime) -> str:
-    """ISO 8601 in UTC: sorts as it is."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
+    return {"loop": loop.id, "scope": loop.scope, "at": time_text(step.at), "spent": text}

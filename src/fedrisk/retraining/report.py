@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from fedrisk.registry.retraining_record import evidence_of
 from fedrisk.retraining.plots import effect_plot, interval_plot
 
 _STYLE = """
@@ -44,9 +45,7 @@ def render_report(retraining: Mapping[str, Any]) -> str:
         with state, at, reason, evidence, inputs, fence and chain.
     """
     transitions: Sequence[Mapping[str, Any]] = retraining.get("transitions", ())
-    evidence: dict[str, Any] = {}
-    for each in transitions:
-        evidence |= each.get("evidence", {})
+    evidence = evidence_of(retraining)
     parts = [
         _head(retraining),
         _verdict(evidence.get("verdict")),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sql
 
-from fedrisk.profiles.database import INSERTS, Database
+from fedrisk.profiles.database import Database, time_text
 
 _METADATA = sql.MetaData()
 RUNS = sql.Table(
@@ -74,21 +74,16 @@ class WatchStore:
         """Write down the last run of a job."""
         key = {"model": self._model, "job": job}
         found = {
-            "began": _text(run.began),
-            "ended": "" if run.ended is None else _text(run.ended),
+            "began": time_text(run.began, "seconds"),
+            "ended": time_text(run.ended, "seconds"),
             "code": run.code,
         }
         with self._database.transaction("written") as connection:
-            insert = INSERTS[self._database.backend](RUNS).values(key | found)
-            connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=found))
+            self._database.put(connection, RUNS, key, found)
 
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _run(row: Any) -> LastRun:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sql
 
 from fedrisk.monitoring.alerts.alert import Alert
-from fedrisk.profiles.database import INSERTS, Database
+from fedrisk.profiles.database import Database, time_text
 
 _METADATA = sql.MetaData()
 ALERTS = sql.Table(
@@ -89,7 +88,7 @@ class AlertStore:
 
     def all(self) -> list[Standing]:
         """Every trouble that is kept, latest first."""
-        with self._reading() as connection:
+        with self._database.transaction("read") as connection:
             mine = sql.select(ALERTS).where(ALERTS.c.model == self._model)
             rows = connection.execute(mine.order_by(ALERTS.c.seen.desc()))
             return [_standing(row._mapping) for row in rows]  # noqa: SLF001 SQLAlchemy's public name
@@ -99,30 +98,19 @@ class AlertStore:
         with self._database.transaction("written") as connection:
             # In one order, so that two processes never wait for each other's rows.
             for each in sorted(standings, key=lambda standing: standing.alert.key):
-                key, found = {"model": self._model, "key": each.alert.key}, _row(each)
-                insert = INSERTS[self._database.backend](ALERTS).values(key | found)
-                known = insert.on_conflict_do_update(index_elements=list(key), set_=found)
-                connection.execute(known)
+                key = {"model": self._model, "key": each.alert.key}
+                self._database.put(connection, ALERTS, key, _row(each))
 
     def forget_before(self, time: datetime) -> int:
         """Delete troubles that are gone since before a time; how many."""
         mine = ALERTS.c.model == self._model
-        gone = sql.and_(mine, ~ALERTS.c.active, ALERTS.c.seen < _text(time))
+        gone = sql.and_(mine, ~ALERTS.c.active, ALERTS.c.seen < time_text(time, "seconds"))
         with self._database.transaction("written") as connection:
             return int(connection.execute(ALERTS.delete().where(gone)).rowcount)
 
     def close(self) -> None:
         """Give the connections back."""
         self._database.close()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sql.Connection]:
-        with self._database.transaction("read") as connection:
-            yield connection
-
-
-def _text(time: datetime | None) -> str:
-    return "" if time is None else time.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _row(standing: Standing) -> dict[str, Any]:
@@ -134,9 +122,9 @@ def _row(standing: Standing) -> dict[str, Any]:
         "level": alert.level,
         "title": alert.title,
         "text": alert.text,
-        "since": _text(standing.since),
-        "seen": _text(standing.seen),
-        "told": _text(standing.told),
+        "since": time_text(standing.since, "seconds"),
+        "seen": time_text(standing.seen, "seconds"),
+        "told": time_text(standing.told, "seconds"),
         "told_level": standing.told_level,
         "times": standing.times,
         "active": standing.active,
