@@ -7,6 +7,7 @@
     ├── StudyError                     3   422   a study file that breaks the contract
     ├── DataError                      4   422   rows that break the study; carries every violation
     ├── HomeError                      5   500   a home that is missing, newer, or in use
+    │   └── DatabaseAwayError          5   500   a database that does not answer at the moment
     ├── FederationError                6   502   a run that could not be finished
     │   ├── SiteRefusedError           6   502   a site answered with a refusal and its reason
     │   ├── QuorumError                6   504   too few sites answered in time
