@@ -15,6 +15,7 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -38,7 +39,7 @@ class Record:
 
     going: bool = True
     answers: int = 0
-    failed: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
     mixed: int = 0
     longest: float = 0.0
     by_version: dict[str, int] = field(default_factory=dict)
@@ -57,13 +58,13 @@ async def ask_on(
         began = time.perf_counter()
         try:
             answer = await caller.ask(requests[at])
-        except (OSError, EOFError, TimeoutError):
-            record.failed += 1
+        except (OSError, EOFError, TimeoutError) as error:
+            record.failed[type(error).__name__] += 1
             continue
         record.longest = max(record.longest, time.perf_counter() - began)
         record.answers += 1
         if answer.status != 200:
-            record.failed += 1
+            record.failed[f"{answer.status} {json.loads(answer.body).get('error', '')}"] += 1
             continue
         told = json.loads(answer.body)
         version = told["model"]["version"]
@@ -128,9 +129,11 @@ def main() -> None:
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     print(
         f"| {len(record.swaps):,} | {record.answers:,} | {record.answers / seconds:,.0f} "
-        f"| {record.failed} | {record.mixed} | {middle:.0f} | {record.longest * 1000:.0f} |"
+        f"| {record.failed.total()} | {record.mixed} | {middle:.0f} | {record.longest * 1000:.0f} |"
     )
     print(f"answers by version: {record.by_version}", file=sys.stderr)
+    for reason, times in record.failed.most_common(5):
+        print(f"failed {times} times: {reason}", file=sys.stderr)
     if record.failed or record.mixed or len(record.by_version) < len(versions):
         sys.exit(1)
 
