@@ -70,6 +70,20 @@ class PostgreSQL:
             )
         assert wait_until(self._answers, 60), (self.folder / "log").read_text()
 
+    def ask(self, statement: str) -> None:
+        """Have the owner run a statement, over the socket that needs no password."""
+        import psycopg
+
+        place = {"host": str(self.folder), "port": self.port, "user": "fedrisk"}
+        with psycopg.connect(dbname="postgres", autocommit=True, **place) as connection:
+            connection.execute(statement)
+
+    def require_passwords(self) -> None:
+        """From now on the port needs a password; the socket does not."""
+        rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        (self.data / "pg_hba.conf").write_text(rules)
+        self.ask("SELECT pg_reload_conf()")
+
     def stop(self) -> None:
         """End it at once, as a crash would: whoever is connected is cut off."""
         if self._process is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,6 +48,9 @@ class Settings(BaseSettings):
     grpc_key: Path | None = Field(default=None, description="Its private key, in PEM.")
     database_url: str | None = Field(
         default=None, description="Database of monitoring windows; without it SQLite in the home."
+    )
+    database_password_file: Path | None = Field(
+        default=None, description="Holds its password; read anew with each connection."
     )
     replica: str = Field(
         default="", description="Who counts, in monitoring windows; empty takes the host's name."
@@ -180,6 +184,20 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(
         default=0.2, gt=0, description="How often the coordinator looks for sites' replies."
     )
+
+    def database(self, file: Path) -> str:
+        """Address of the database that is named, with its password's file; else of a SQLite file.
+
+        >>> Settings(database_url="postgresql+psycopg://u@h/d",
+        ...          database_password_file=Path("/run/p w")).database(Path("state.db"))
+        'postgresql+psycopg://u@h/d?password_file=%2Frun%2Fp+w'
+        """
+        if not self.database_url:
+            return f"sqlite:///{file}"
+        if self.database_password_file is None or self.database_url.startswith("sqlite"):
+            return self.database_url
+        more = urlencode({"password_file": self.database_password_file})
+        return f"{self.database_url}{'&' if '?' in self.database_url else '?'}{more}"
 
 
 def process_environment() -> dict[str, str]:

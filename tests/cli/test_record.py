@@ -85,7 +85,7 @@ def test_a_servers_record_is_opened_in_both_formats_and_erased(
 
 
 def test_a_record_that_lost_its_end_is_told(recorded: Home, key: Path) -> None:
-    from fedrisk.serving.recording.sealing import HEAD
+    from fedrisk.sealing import HEAD
 
     (file,) = recorded.records.rglob("*.sealed")
     content = file.read_bytes()

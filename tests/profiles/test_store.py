@@ -9,7 +9,7 @@ import pytest
 
 from fedrisk.errors import HomeError
 from fedrisk.profiles import Profile, Window
-from fedrisk.profiles.store import WindowStore, database_url
+from fedrisk.profiles.store import WindowStore
 
 from .test_counting import STUDY
 
@@ -23,7 +23,7 @@ def window(name: str, end: datetime, model: str = "clinic") -> Window:
 
 @pytest.fixture
 def store(tmp_path: Path):
-    made = WindowStore(database_url(None, tmp_path / "state.db"))
+    made = WindowStore(f"sqlite:///{tmp_path / 'state.db'}")
     yield made
     made.close()
 

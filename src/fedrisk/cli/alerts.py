@@ -74,7 +74,6 @@ def _open(home: Path | None, *, channels: bool) -> Notifier:
     from fedrisk.monitoring.alerts.notifier import Notifier
     from fedrisk.monitoring.alerts.rules import read_rules
     from fedrisk.monitoring.alerts.store import AlertStore
-    from fedrisk.profiles.store import database_url
     from fedrisk.registry.versions import served_name
     from fedrisk.settings import read_settings
 
@@ -84,7 +83,7 @@ def _open(home: Path | None, *, channels: bool) -> Notifier:
     if not channels:
         rules = rules.model_copy(update={"channels": ()})
     model = settings.registry_name or served_name(place) or ""
-    url = database_url(settings.database_url, place.state)
+    url = settings.database(place.state)
     return Notifier.open(AlertStore(url, model), rules)
 
 

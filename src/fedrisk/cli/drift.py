@@ -151,7 +151,6 @@ def _judge(given: Arguments, home: Path | None, *, keep: bool) -> tuple[Verdict,
     from fedrisk.monitoring.store import VerdictStore
     from fedrisk.monitoring.verdict import judge
     from fedrisk.profiles.reference import read_reference
-    from fedrisk.profiles.store import database_url
     from fedrisk.registry.cache import read_model
     from fedrisk.retraining.plan import read_plan
     from fedrisk.settings import read_settings
@@ -170,7 +169,7 @@ def _judge(given: Arguments, home: Path | None, *, keep: bool) -> tuple[Verdict,
     # Rows of a study without times are one window, which nobody can choose.
     days = given.days or max(round(plan.window_days), 1)
     spans = _spans(given, trained_until, days) if study.time is not None else []
-    url = database_url(settings.database_url, place.state)
+    url = settings.database(place.state)
     if study.time is not None and not spans:
         windows = []  # In a champion's first days: that is too little to judge by, and no error.
     elif federating is None:

@@ -34,6 +34,8 @@ COMMANDS = {
     "federation": ("fedrisk.cli.federation:federation", "Run a federation of real machines."),
     "site": ("fedrisk.cli.site:site", "Take part in a federation, and guard what leaves."),
     "drift": ("fedrisk.cli.drift:drift", "Judge current rows against the champion's reference."),
+    "database": ("fedrisk.cli.database:database", "Look at our tables, and upgrade them."),
+    "backup": ("fedrisk.cli.backup:backup", "Back up, check a backup, restore."),
     "simulate": ("fedrisk.cli.simulate:simulate", "Write the simulated cohort, one file a site."),
 }
 #: Shown of a DataError's violations on a terminal; `--json` prints them all.

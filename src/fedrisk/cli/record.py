@@ -42,7 +42,7 @@ def record() -> None:
 @json_option
 def keygen(output: Path, as_json: bool) -> None:
     """Make a pair of keys. Without the private one nobody can read what is recorded."""
-    from fedrisk.serving.recording.sealing import make_keys
+    from fedrisk.sealing import make_keys
 
     public = make_keys(output)
     if as_json:
@@ -76,8 +76,8 @@ def read(
     home: Path | None,
 ) -> None:
     """Open what was recorded, as JSON lines or CSV."""
+    from fedrisk.sealing import read_private
     from fedrisk.serving.recording.reading import Rows, write_csv, write_ndjson
-    from fedrisk.serving.recording.sealing import read_private
 
     write: Callable[[Rows, IO[str]], None] = write_csv if form == "csv" else write_ndjson
     days = first.date() if first else date.min, last.date() if last else date.max

@@ -17,7 +17,6 @@ from fedrisk.monitoring.store import VerdictStore
 from fedrisk.monitoring.verdict import judge
 from fedrisk.profiles.reference import read_reference
 from fedrisk.profiles.site_window import SiteWindow
-from fedrisk.profiles.store import database_url
 from fedrisk.registry.cache import MODEL, REFERENCE
 from fedrisk.registry.trial_control import TrialControl
 from fedrisk.retraining.http_server import HttpServer
@@ -176,4 +175,4 @@ def make_world(
 
 def state_url(settings: Settings) -> str:
     """Address of the database that keeps retrainings and verdicts."""
-    return database_url(settings.database_url, Path(settings.home) / "state.db")
+    return settings.database(Path(settings.home) / "state.db")

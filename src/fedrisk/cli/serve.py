@@ -199,7 +199,6 @@ def _serve(
     models.fetch(home)
 
     from fedrisk.cli.retraining_api import add_retrainings
-    from fedrisk.profiles.store import database_url
     from fedrisk.serving.assembly import assemble, serve_grpc, time_limits, with_traces
     from fedrisk.serving.champion import now
     from fedrisk.serving.server import run_server
@@ -211,7 +210,7 @@ def _serve(
         models.say(f"serving on {sockets} (documentation at {told['url']}/docs)")
 
     app, lifecycle = assemble(home, settings, models.version)
-    add_retrainings(app, database_url(settings.database_url, home.state), app.door.guard, now)
+    add_retrainings(app, settings.database(home.state), app.door.guard, now)
     beside = None if sockets.grpc is None else serve_grpc(app, sockets.grpc, settings)
     traced = with_traces(app, settings)
     with models.following(home):

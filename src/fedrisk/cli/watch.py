@@ -141,7 +141,6 @@ def _make(
     from fedrisk.monitoring.alerts.notifier import Notifier
     from fedrisk.monitoring.alerts.rules import read_rules
     from fedrisk.monitoring.alerts.store import AlertStore
-    from fedrisk.profiles.store import database_url
     from fedrisk.registry.cache import read_model
     from fedrisk.retraining.loop_store import LoopStore
     from fedrisk.retraining.plan import read_plan
@@ -155,7 +154,7 @@ def _make(
         "retrain": given[1] or plan.retrain_schedule,
         "digest": rules.digest,
     }
-    url = database_url(settings.database_url, home.state)
+    url = settings.database(home.state)
     model = settings.registry_name or read_model(home.champion).name
     loops = LoopStore(url)
     return Watch(

@@ -12,28 +12,11 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from fedrisk.database.connection import INSERTS
+from fedrisk.database.schema import MEMORIES, VERDICTS
+from fedrisk.database.store import Database, time_text
 from fedrisk.monitoring.memory import Memory
 from fedrisk.monitoring.verdict import Verdict
-from fedrisk.profiles.database import INSERTS, Database, time_text
-
-_METADATA = sql.MetaData()
-VERDICTS = sql.Table(
-    "verdicts",
-    _METADATA,
-    sql.Column("model", sql.String(200), primary_key=True),
-    sql.Column("version", sql.String(64), primary_key=True),
-    # ISO 8601 in UTC: sorts as it is, and reads the same in every database.
-    sql.Column("at", sql.String(40), primary_key=True),
-    sql.Column("status", sql.String(40), nullable=False),
-    sql.Column("document", sql.Text, nullable=False),
-)
-MEMORIES = sql.Table(
-    "verdict_memories",
-    _METADATA,
-    sql.Column("model", sql.String(200), primary_key=True),
-    sql.Column("version", sql.String(64), primary_key=True),
-    sql.Column("document", sql.Text, nullable=False),
-)
 
 
 class VerdictStore:
@@ -52,7 +35,7 @@ class VerdictStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url, "verdicts", _METADATA)
+        self._database = Database(url, "verdicts")
         self._insert = INSERTS[self._database.backend]
 
     def memory(self, model: str, version: str) -> Memory:

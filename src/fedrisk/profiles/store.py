@@ -9,34 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
-from fedrisk.profiles.database import INSERTS, Database, time_text
+from fedrisk.database.connection import INSERTS
+from fedrisk.database.schema import WINDOWS
+from fedrisk.database.store import Database, time_text
 from fedrisk.profiles.profile import Profile, Window
-
-_METADATA = sql.MetaData()
-WINDOWS = sql.Table(
-    "windows",
-    _METADATA,
-    sql.Column("id", sql.String(64), primary_key=True),
-    sql.Column("model", sql.String(200), nullable=False),
-    sql.Column("version", sql.String(64), nullable=False),
-    sql.Column("study", sql.String(64), nullable=False),
-    sql.Column("source", sql.String(200), nullable=False),
-    # ISO 8601 in UTC: sorts as it is, and reads the same in every database.
-    sql.Column("start", sql.String(40), nullable=False),
-    sql.Column("end", sql.String(40), nullable=False, index=True),
-    sql.Column("rows", sql.Float, nullable=False),
-    sql.Column("profile", sql.Text, nullable=False),
-)
-
-
-def database_url(given: str | None, file: Path) -> str:
-    """The address given, or that of the home's own file."""
-    return given if given else f"sqlite:///{file}"
 
 
 class WindowStore:
@@ -55,7 +35,7 @@ class WindowStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url, "monitoring windows", _METADATA)
+        self._database = Database(url, "monitoring windows")
         self._insert = INSERTS[self._database.backend]
 
     def add(self, windows: Sequence[Window]) -> int:

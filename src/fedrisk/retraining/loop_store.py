@@ -14,16 +14,13 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from fedrisk.database.connection import INSERTS
+from fedrisk.database.schema import GATES, LEASES, LOOPS, TRANSITIONS
+from fedrisk.database.store import Database, time_text
 from fedrisk.errors import FencedError, RetrainingError
-from fedrisk.profiles.database import INSERTS, Database, time_text
 from fedrisk.retraining.lease import Lease
 from fedrisk.retraining.loop import Approval, Loop, Transition
 from fedrisk.retraining.loop_tables import (
-    GATES,
-    LEASES,
-    LOOPS,
-    METADATA,
-    TRANSITIONS,
     loop_of,
     spent_row,
     transition_row,
@@ -50,7 +47,7 @@ class LoopStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url, "retrainings", METADATA)
+        self._database = Database(url, "retrainings")
 
     def close(self) -> None:
         """Give the connections back."""

@@ -1,4 +1,4 @@
-"""Tables of retrainings, and what their rows say."""
+"""What the rows of retrainings say, and how they are written."""
 
 from __future__ import annotations
 
@@ -9,59 +9,10 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from fedrisk.profiles.database import time_text
+from fedrisk.database.schema import TRANSITIONS
+from fedrisk.database.store import time_text
 from fedrisk.retraining.loop import Approval, Loop, Transition
 from fedrisk.retraining.states import State
-
-METADATA = sql.MetaData()
-LOOPS = sql.Table(
-    "retrainings",
-    METADATA,
-    sql.Column("id", sql.String(64), primary_key=True),
-    sql.Column("scope", sql.String(200), nullable=False, index=True),
-    # The scope while it is open and nothing afterwards: so one is open at most.
-    sql.Column("open", sql.String(200), unique=True),
-    sql.Column("trigger", sql.String(16), nullable=False),
-    sql.Column("state", sql.String(32), nullable=False),
-    sql.Column("reason", sql.Text, nullable=False),
-    sql.Column("created", sql.String(40), nullable=False),
-    sql.Column("changed", sql.String(40), nullable=False),
-    sql.Column("number", sql.Integer, nullable=False),
-    sql.Column("chain", sql.String(64), nullable=False),
-    sql.Column("plan", sql.Text, nullable=False),
-    sql.Column("approval", sql.Text, nullable=False),
-)
-TRANSITIONS = sql.Table(
-    "retraining_transitions",
-    METADATA,
-    sql.Column("loop", sql.String(64), primary_key=True),
-    sql.Column("number", sql.Integer, primary_key=True, autoincrement=False),
-    sql.Column("before", sql.String(32), nullable=False),
-    sql.Column("state", sql.String(32), nullable=False),
-    sql.Column("at", sql.String(40), nullable=False),
-    sql.Column("fence", sql.Integer, nullable=False),
-    sql.Column("reason", sql.Text, nullable=False),
-    sql.Column("evidence", sql.Text, nullable=False),
-    sql.Column("inputs", sql.Text, nullable=False),
-    sql.Column("chain", sql.String(64), nullable=False),
-)
-LEASES = sql.Table(
-    "retraining_leases",
-    METADATA,
-    sql.Column("scope", sql.String(200), primary_key=True),
-    sql.Column("fence", sql.Integer, nullable=False),
-    sql.Column("holder", sql.String(500), nullable=False),
-    sql.Column("until", sql.Float, nullable=False),
-)
-#: What gates have looked at: it is not looked at again as if it were new.
-GATES = sql.Table(
-    "retraining_gates",
-    METADATA,
-    sql.Column("loop", sql.String(64), primary_key=True),
-    sql.Column("scope", sql.String(200), nullable=False, index=True),
-    sql.Column("at", sql.String(40), nullable=False),
-    sql.Column("spent", sql.Text, nullable=False),
-)
 
 
 def loop_of(row: Any, transitions: list[Transition]) -> Loop:

@@ -8,20 +8,8 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from fedrisk.profiles.database import Database, time_text
-
-_METADATA = sql.MetaData()
-RUNS = sql.Table(
-    "watch_runs",
-    _METADATA,
-    # Homes of several models may share one database.
-    sql.Column("model", sql.String(200), primary_key=True),
-    sql.Column("job", sql.String(40), primary_key=True),
-    # ISO 8601 in UTC; empty for never.
-    sql.Column("began", sql.String(40), nullable=False),
-    sql.Column("ended", sql.String(40), nullable=False),
-    sql.Column("code", sql.Integer, nullable=False),
-)
+from fedrisk.database.schema import RUNS
+from fedrisk.database.store import Database, time_text
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class WatchStore:
     """
 
     def __init__(self, url: str, model: str) -> None:
-        self._database = Database(url, "the watch's runs", _METADATA)
+        self._database = Database(url, "the watch's runs")
         self._model = model
 
     def last(self, job: str) -> LastRun | None:

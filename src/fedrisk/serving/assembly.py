@@ -157,7 +157,7 @@ def make_recorder(home: Home, settings: Settings) -> Recorder | None:
             "FEDRISK_RECORD_SHARE needs FEDRISK_RECORD_KEY and FEDRISK_RECORD_DAYS",
             hint="`fedrisk record keygen` makes a key; nothing is recorded without a time limit",
         )
-    from fedrisk.serving.recording.sealing import read_public
+    from fedrisk.sealing import read_public
 
     key = None if settings.record_key is None else read_public(settings.record_key)
     file = DayFile(home.records, process_name(settings), key)
@@ -180,7 +180,7 @@ def make_jobs(home: Home, settings: Settings) -> JobRoom | None:
         hours=settings.job_hours,
         disk_bytes=settings.jobs_bytes,
     )
-    url = settings.database_url or f"sqlite:///{home.state}"
+    url = settings.database(home.state)
     replica = settings.replica or socket.gethostname()
     return JobRoom(home.jobs, url, now, replica, process_name(settings), rules)
 
@@ -198,9 +198,9 @@ def window_sink(home: Home, settings: Settings) -> Callable[[list[Window]], obje
 
     def store(windows: list[Window]) -> object:
         if not stores:
-            from fedrisk.profiles.store import WindowStore, database_url
+            from fedrisk.profiles.store import WindowStore
 
-            stores.append(WindowStore(database_url(settings.database_url, home.state)).add)
+            stores.append(WindowStore(settings.database(home.state)).add)
         return stores[0](windows)
 
     return store

@@ -347,6 +347,43 @@ def test_certificates_belong_together_and_encrypt(
     assert service_pb2.ModelInferResponse.FromString(answer).model_version == "1"
 
 
+@pytest.mark.slow
+def test_another_certificate_is_shown_without_a_failed_call(
+    starting: Starting, home: Home, stored: StoredModel, tmp_path: Path
+) -> None:
+    """Calls go on, over an old connection and new ones, while the pair is changed file by file."""
+    certificate, key = self_signed(tmp_path)
+    former = certificate.read_bytes()
+    served = starting(FEDRISK_GRPC_CERTIFICATE=str(certificate), FEDRISK_GRPC_KEY=str(key))
+
+    def ask(channel: grpc.Channel) -> None:
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        method(typed(ROWS).SerializeToString(), timeout=20)
+
+    def connect(trusted: bytes) -> None:
+        # Without a pool, lest an open connection is taken in place of a new one.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        credentials = grpc.ssl_channel_credentials(trusted)
+        with grpc.secure_channel(served.grpc, credentials, options) as channel:
+            ask(channel)
+
+    with grpc.secure_channel(served.grpc, grpc.ssl_channel_credentials(former)) as open_before:
+        ask(open_before)
+        (tmp_path / "next").mkdir()
+        following, its_key = self_signed(tmp_path / "next")
+        fresh = following.read_bytes()
+        following.replace(certificate)
+        connect(former)  # the key is still the former one: so is what is shown
+        ask(open_before)
+        its_key.replace(key)
+        connect(fresh)
+        ask(open_before)
+        with pytest.raises(grpc.RpcError):
+            connect(former)
+        certificate.write_text("damaged")
+        connect(fresh)
+
+
 def self_signed(folder: Path) -> tuple[Path, Path]:
     """Certificate and key of 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())

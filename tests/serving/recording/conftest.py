@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedrisk.serving.recording.sealing import make_keys
+from fedrisk.sealing import make_keys
 
 START = datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
 

@@ -15,12 +15,12 @@ from small_disk import mounted
 
 from fedrisk.home import Home
 from fedrisk.registry.cache import StoredModel
+from fedrisk.sealing import read_private, read_public
 from fedrisk.serving.app import create_app
 from fedrisk.serving.recording import Recorder, RecordRules
 from fedrisk.serving.recording.files import DayFile, days, erase_before
 from fedrisk.serving.recording.reading import Rows
 from fedrisk.serving.recording.recorder import sampled
-from fedrisk.serving.recording.sealing import read_private, read_public
 from tests.serving.conftest import ROW, TestClient, fit
 from tests.serving.conftest import home as home
 from tests.serving.conftest import stored as stored
@@ -204,7 +204,7 @@ def test_without_a_record_its_cryptography_is_not_loaded(home: Home) -> None:
         "import sys\nfrom pathlib import Path\n"
         "from fedrisk.home import Home\nfrom fedrisk.serving.app import create_app\n"
         f"create_app(Home(Path({str(home.root)!r})))\n"
-        "assert 'fedrisk.serving.recording.sealing' not in sys.modules\n"
+        "assert 'fedrisk.sealing' not in sys.modules\n"
         "assert 'cryptography' not in sys.modules, 'cryptography'\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,30 +9,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from fedrisk.database.schema import ALERTS
+from fedrisk.database.store import Database, time_text
 from fedrisk.monitoring.alerts.alert import Alert
-from fedrisk.profiles.database import Database, time_text
-
-_METADATA = sql.MetaData()
-ALERTS = sql.Table(
-    "watch_alerts",
-    _METADATA,
-    # Homes of several models may share one database.
-    sql.Column("model", sql.String(200), primary_key=True),
-    sql.Column("key", sql.String(300), primary_key=True),
-    sql.Column("source", sql.String(40), nullable=False),
-    sql.Column("kind", sql.String(40), nullable=False),
-    sql.Column("subject", sql.String(200), nullable=False),
-    sql.Column("level", sql.String(10), nullable=False),
-    sql.Column("title", sql.Text, nullable=False),
-    sql.Column("text", sql.Text, nullable=False),
-    # ISO 8601 in UTC; empty for never.
-    sql.Column("since", sql.String(40), nullable=False),
-    sql.Column("seen", sql.String(40), nullable=False),
-    sql.Column("told", sql.String(40), nullable=False),
-    sql.Column("told_level", sql.String(10), nullable=False),
-    sql.Column("times", sql.Integer, nullable=False),
-    sql.Column("active", sql.Boolean, nullable=False),
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +62,7 @@ class AlertStore:
     """
 
     def __init__(self, url: str, model: str) -> None:
-        self._database = Database(url, "alerts", _METADATA)
+        self._database = Database(url, "alerts")
         self._model = model
 
     def all(self) -> list[Standing]:

@@ -51,7 +51,7 @@ def make_sharing(
     if not settings.database_url:
         rates.set_shares(0.0, {})
         return None
-    url = settings.database_url
+    url = settings.database(home.state)
     if not rates.base:
         rates.set_shares(NOTHING, {})
 

@@ -10,17 +10,12 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.exc import SQLAlchemyError
 
+from fedrisk.database.connection import make_engine
+from fedrisk.database.revision import ensure
+from fedrisk.database.schema import CLAIMS
 from fedrisk.errors import HomeError
 from fedrisk.serving.access.shares import Claim
 
-_METADATA = sql.MetaData()
-CLAIMS = sql.Table(
-    "limit_claims",
-    _METADATA,
-    sql.Column("replica", sql.String(200), primary_key=True),
-    sql.Column("beat", sql.BigInteger, nullable=False),
-    sql.Column("claim", sql.Text, nullable=False),
-)
 #: Seconds that the database may take to connect, to let others finish, and to answer.
 PATIENCE = 3
 #: Held in PostgreSQL for the length of a transaction; any number that nobody else takes.
@@ -77,19 +72,21 @@ class DatabaseClaims:
                 "options": limit,
                 "tcp_user_timeout": 1000 * PATIENCE,
             }
-        self._engine = sql.create_engine(place, pool_pre_ping=True, connect_args=options)
+        self._engine = make_engine(url, "shares of limits", options)
+        self._ready = False
 
     @contextmanager
     def transaction(self) -> Iterator[Claims]:
         """All rows, for this replica alone until the context ends."""
         try:
+            if not self._ready:
+                ensure(self._engine)
+                self._ready = True
             with self._engine.begin() as connection:
-                # Asked first, so that two that start at once do not both make the table.
                 lock = (
                     f"SELECT pg_advisory_xact_lock({_LOCK})" if self._server else "BEGIN IMMEDIATE"
                 )
                 connection.execute(sql.text(lock))
-                _METADATA.create_all(connection)
                 yield Claims(connection)
         except (SQLAlchemyError, ValueError, KeyError, TypeError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from fedrisk.errors import UsageError
 from fedrisk.serving.grpc.service import InferenceService, handlers
 from fedrisk.serving.inference import Door
 
+_log = logging.getLogger(__name__)
 #: Seconds that running calls have when the server is told to end.
 GRACE = 5.0
 
@@ -26,18 +29,53 @@ class Certificate:
     key: Path
 
     def credentials(self) -> Any:
-        """What gRPC wants.
+        """What gRPC wants; it asks again with each handshake, and gets the files as they are then.
 
         Raises
         ------
         UsageError
-            When a file cannot be read.
+            When a file cannot be read, or the two do not belong together.
         """
         try:
-            pair = self.key.read_bytes(), self.chain.read_bytes()
+            pair = self._read()
         except OSError as error:
             raise UsageError(f"{error.filename}: {error.strerror}") from None
-        return grpc.ssl_server_credentials((pair,))
+        except ValueError as error:
+            raise UsageError(f"{self.chain} and {self.key}: {error}") from None
+        first = grpc.ssl_server_certificate_configuration([pair])
+        return grpc.dynamic_ssl_server_credentials(first, self._following(pair))
+
+    def _following(self, pair: tuple[bytes, bytes]) -> Callable[[], Any]:
+        """What gives gRPC another pair once there is one; None while there is not."""
+        shown, fault = pair, ""
+
+        def again() -> Any:
+            nonlocal shown, fault
+            try:
+                found = self._read()
+            except (OSError, ValueError) as error:
+                if str(error) != fault:
+                    _log.warning("gRPC keeps its certificate: %s: %s", self.chain, error)
+                fault = str(error)
+                return None
+            fault = ""
+            if found == shown:
+                return None
+            shown = found
+            return grpc.ssl_server_certificate_configuration([found])
+
+        return again
+
+    def _read(self) -> tuple[bytes, bytes]:
+        """Key and chain, checked: gRPC itself would show a pair that does not fit to callers."""
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+        from cryptography.x509 import load_pem_x509_certificates
+
+        key, chain = self.key.read_bytes(), self.chain.read_bytes()
+        own = load_pem_x509_certificates(chain)[0].public_key()
+        if load_pem_private_key(key, None).public_key() != own:
+            raise ValueError("certificate and key do not belong together")
+        return key, chain
 
 
 class GrpcServer:

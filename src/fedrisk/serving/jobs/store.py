@@ -12,38 +12,13 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from fedrisk.database.schema import JOBS
+from fedrisk.database.store import Database
 from fedrisk.errors import RateLimitError
-from fedrisk.profiles.database import Database
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 #: Jobs that a list shows, the newest.
 SHOWN = 100
-_METADATA = sql.MetaData()
-JOBS = sql.Table(
-    "jobs",
-    _METADATA,
-    sql.Column("id", sql.String(64), primary_key=True),
-    sql.Column("owner", sql.String(200), nullable=False, index=True),
-    sql.Column("place", sql.String(64), nullable=False, index=True),
-    sql.Column("replica", sql.String(200), nullable=False),
-    sql.Column("state", sql.String(16), nullable=False),
-    sql.Column("media_type", sql.String(100), nullable=False),
-    sql.Column("gzip", sql.Boolean, nullable=False),
-    sql.Column("explain", sql.Boolean, nullable=False),
-    sql.Column("request_id", sql.String(128), nullable=False),
-    sql.Column("bytes", sql.BigInteger, nullable=False),
-    sql.Column("created", sql.Float, nullable=False),
-    sql.Column("started", sql.Float),
-    sql.Column("ended", sql.Float, index=True),
-    sql.Column("read", sql.BigInteger, nullable=False, default=0),
-    sql.Column("rows", sql.BigInteger, nullable=False, default=0),
-    sql.Column("attempts", sql.Integer, nullable=False, default=0),
-    sql.Column("fence", sql.Integer, nullable=False, default=0),
-    sql.Column("holder", sql.String(200), nullable=False, default=""),
-    sql.Column("lease", sql.Float, nullable=False, default=0.0),
-    sql.Column("model", sql.Text, nullable=False, default="{}"),
-    sql.Column("error", sql.Text, nullable=False, default="null"),
-)
 _OPEN = JOBS.c.state.in_((QUEUED, RUNNING))
 
 
@@ -112,7 +87,7 @@ class JobStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url, "jobs", _METADATA)
+        self._database = Database(url, "jobs")
 
     def waiting(self, owner: str) -> int:
         """Jobs of an owner that have not ended."""

@@ -15,7 +15,7 @@ from fedrisk.errors import HomeError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-    from fedrisk.serving.recording.sealing import Sealer
+    from fedrisk.sealing import Sealer
 
 SUFFIX = ".sealed"
 
@@ -103,7 +103,7 @@ class DayFile:
         return self._stream is not None and Path(self._stream.name).exists()
 
     def _open(self, day: date) -> None:
-        from fedrisk.serving.recording.sealing import Sealer
+        from fedrisk.sealing import Sealer
 
         if self.recipient is None:
             raise OSError(0, "there is no key to seal for")

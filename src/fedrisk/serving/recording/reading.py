@@ -11,8 +11,8 @@ from typing import IO
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from fedrisk.sealing import open_batches
 from fedrisk.serving.recording.files import SUFFIX, days
-from fedrisk.serving.recording.sealing import open_batches
 
 #: Columns of CSV before the score and the features.
 COLUMNS = ("at", "request_id", "row", "endpoint", "model", "version", "risk_score")

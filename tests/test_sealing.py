@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedrisk.errors import HomeError, UsageError
-from fedrisk.serving.recording.sealing import (
+from fedrisk.sealing import (
     HEAD,
     Sealer,
     make_keys,

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Restore a backup of fedrisk: here, in the compose project, or in a Kubernetes namespace.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: scripts/restore.sh [local] PLACE [--home DIR] [--federation DIR] [--site DIR] [OPTION ...]
+       scripts/restore.sh compose PLACE [OPTION ...]
+       scripts/restore.sh kubernetes [--namespace NAME] [--backup NAME] [--force] [--timeout SECONDS]
+
+Checks every hash of a backup, then puts it back. PLACE is a backup's folder, or the folder that
+backups lie in: then the newest is taken. A target that is not empty is refused without --force.
+
+local        on this machine, by `fedrisk backup restore`; every OPTION of it is passed on:
+             --folder NAME=DIR, --database NAME=URL, --dump NAME=FILE, --key FILE, --force.
+compose      runs the project's service `restore` once, with PLACE as its /backups. Stop the
+             project before, and leave postgres running.
+kubernetes   stops what uses the volumes, runs a Job made from the suspended CronJob `restore`,
+             and starts it again.
+
+docs/disaster-recovery.md says when, what, and what is lost.
+TEXT
+}
+
+fail() {
+  printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
+  exit 1
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+restore_here() {
+  local fedrisk
+  if [[ -n ${FEDRISK_COMMAND:-} ]]; then
+    fedrisk=$FEDRISK_COMMAND
+  elif [[ -x $root/.venv/bin/fedrisk ]]; then
+    fedrisk=$root/.venv/bin/fedrisk
+  else
+    fedrisk=$(command -v fedrisk) || fail 'fedrisk is not installed here' 'make install'
+  fi
+  exec "$fedrisk" backup restore "$@"
+}
+
+restore_compose() {
+  local place=${1:?PLACE is missing} compose
+  shift
+  [[ -d $place ]] || fail "$place is no folder" 'name a backup, or the folder that backups lie in'
+  if [[ -n ${COMPOSE:-} ]]; then
+    read -r -a compose <<<"$COMPOSE"
+  elif command -v docker >/dev/null && docker compose version >/dev/null 2>&1; then
+    compose=(docker compose)
+  elif command -v podman-compose >/dev/null; then
+    compose=(podman-compose)
+  else
+    fail 'neither docker compose nor podman-compose is here' 'install one, or name it by COMPOSE'
+  fi
+  compose+=(-f "${COMPOSE_FILE:-$root/deploy/compose/docker-compose.yml}")
+  FEDRISK_BACKUPS=$(cd "$place" && pwd) "${compose[@]}" --profile backup run --rm restore "$@"
+}
+
+restore_kubernetes() {
+  local namespace=fedrisk timeout=1800 backup='' force='' job workloads
+  while (($#)); do
+    case $1 in
+      --namespace) namespace=${2:?} && shift 2 ;;
+      --timeout) timeout=${2:?} && shift 2 ;;
+      --backup) backup=${2:?} && shift 2 ;;
+      --force) force=--force && shift ;;
+      *) fail "unknown option $1" 'scripts/restore.sh --help' ;;
+    esac
+  done
+  command -v kubectl >/dev/null || fail 'kubectl is not installed here' 'install it; KUBECONFIG names the cluster'
+  kubectl --namespace "$namespace" get cronjob restore >/dev/null ||
+    fail "namespace $namespace has no CronJob restore" 'scripts/deploy-k8s.sh makes it, suspended'
+  # A volume is put back while nobody writes to it; predictions go on, from the caches.
+  workloads=(deployment/federated-server deployment/mlflow)
+  kubectl --namespace "$namespace" scale "${workloads[@]}" --replicas=0
+  kubectl --namespace "$namespace" wait --for=delete pod \
+    -l 'app.kubernetes.io/component in (federated-server, mlflow)' --timeout="${timeout}s"
+  job=restore-by-hand-$(date -u +%Y%m%d%H%M%S)
+  kubectl --namespace "$namespace" create job "$job" --from=cronjob/restore --dry-run=client -o json |
+    BACKUP=$backup FORCE=$force python3 -c '
+import json, os, sys
+job = json.load(sys.stdin)
+pod = job["spec"]["template"]["spec"]
+for box in pod.get("initContainers", []) + pod["containers"]:
+    box.setdefault("env", []).extend(
+        {"name": name, "value": os.environ[word]}
+        for name, word in (("FEDRISK_BACKUP_NAME", "BACKUP"), ("FEDRISK_BACKUP_FORCE", "FORCE"))
+    )
+json.dump(job, sys.stdout)' | kubectl --namespace "$namespace" create -f -
+  local result=0
+  follow_job "$namespace" "$job" "$timeout" || result=$?
+  kubectl --namespace "$namespace" scale "${workloads[@]}" --replicas=1
+  ((result == 0)) || fail "job $job did not complete" \
+    "kubectl --namespace $namespace logs job/$job --all-containers"
+}
+
+# Wait for a Job's end and print what it said; 1 where it did not complete.
+follow_job() {
+  local namespace=$1 job=$2 end=$((SECONDS + $3)) done='' failed=''
+  while ((SECONDS < end)); do
+    done=$(kubectl --namespace "$namespace" get job "$job" -o 'jsonpath={.status.conditions[?(@.type=="Complete")].status}')
+    failed=$(kubectl --namespace "$namespace" get job "$job" -o 'jsonpath={.status.conditions[?(@.type=="Failed")].status}')
+    [[ $done == True || $failed == True ]] && break
+    sleep 2
+  done
+  kubectl --namespace "$namespace" logs "job/$job" --all-containers --tail=50 || true
+  [[ $done == True ]]
+}
+
+case ${1:-} in
+  -h | --help) usage ;;
+  compose | kubernetes) "restore_$1" "${@:2}" ;;
+  local) restore_here "${@:2}" ;;
+  '') usage >&2 && fail 'nothing is named to restore' 'scripts/restore.sh --help' ;;
+  *) restore_here "$@" ;;
+esac

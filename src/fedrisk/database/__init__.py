@@ -1,0 +1,1 @@
+"""Our own database: its tables, their revisions, and the way to it, SQLite or PostgreSQL."""
