@@ -14,6 +14,10 @@ help: ## Show this list
 install: ## Make .venv with every extra, from the hash-checked lock
 	@scripts/make-environment.sh
 
+.PHONY: deploy-tools
+deploy-tools: ## Make .venv-deploy: linters and checkers of what is deployed, hash-checked
+	@scripts/deploy-tools.sh
+
 .PHONY: run
 run: install ## The main job on this machine: train over sites, register, serve
 	$(BIN)/fedrisk up
@@ -82,8 +86,9 @@ proto: install ## Generate gRPC's messages anew from their .proto
 lock: install ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) --upgrade --output-file requirements.lock
 	$(BIN)/uv pip compile locks/bootstrap.in --constraint requirements.lock $(LOCK_FLAGS) --output-file locks/bootstrap.txt
+	$(BIN)/uv pip compile locks/deploy.in --python-version 3.11 $(LOCK_FLAGS) --upgrade --output-file locks/deploy.txt
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build products; homes stay
-	rm -rf .venv dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-deploy dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

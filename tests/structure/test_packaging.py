@@ -13,7 +13,7 @@ import fedrisk
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
-LOCKS = ("requirements.lock", "locks/bootstrap.txt")
+LOCKS = ("requirements.lock", "locks/bootstrap.txt", "locks/deploy.txt")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 
 
