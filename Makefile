@@ -25,7 +25,7 @@ run: install ## The main job on this machine: train over sites, register, serve
 .PHONY: test
 test: install ## Run the tests, except those that start a federation of processes
 	@scripts/ensure-command.sh java default-jre-headless # for the tests that run Spark
-	$(BIN)/pytest -m "not federation"
+	$(BIN)/pytest -m "not federation and not images"
 
 .PHONY: e2e
 e2e: install ## Run the tests that start a federation of processes (minutes)
@@ -36,6 +36,14 @@ e2e-federation: install ## A federation of four hosts: joins, kills, drop-outs, 
 	@# With FEDRISK_REQUIRE_HOSTS=1 it fails, instead of skipping, where no hosts can be made.
 	@scripts/ensure-command.sh ip iproute2
 	$(BIN)/pytest -m hosts
+
+.PHONY: e2e-images
+e2e-images: install ## Build the images and run them hardened (minutes; podman or Docker)
+	$(BIN)/pytest -m images tests/deploy/test_images_running.py
+
+.PHONY: images
+images: ## Build the images of every role, tagged by git
+	@scripts/build-images.sh
 
 .PHONY: check
 check: install ## Formatting, lint, types, import rules, and rules of the tree
@@ -87,6 +95,11 @@ lock: install ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) --upgrade --output-file requirements.lock
 	$(BIN)/uv pip compile locks/bootstrap.in --constraint requirements.lock $(LOCK_FLAGS) --output-file locks/bootstrap.txt
 	$(BIN)/uv pip compile locks/deploy.in --python-version 3.11 $(LOCK_FLAGS) --upgrade --output-file locks/deploy.txt
+	@scripts/lock-images.sh
+
+.PHONY: lock-images
+lock-images: install ## Resolve what each image holds into locks/images, by requirements.lock
+	@scripts/lock-images.sh
 
 .PHONY: clean
 clean: ## Remove the environment, caches and build products; homes stay
