@@ -25,10 +25,9 @@ run: install ## The main job on this machine: train over sites, register, serve
 .PHONY: test
 test: install ## Run the tests, except those that start a federation of processes
 	@scripts/ensure-command.sh java default-jre-headless # for the tests that run Spark
-	$(BIN)/pytest -m "not federation and not images"
 	@scripts/ensure-command.sh promtool prometheus # for the tests of alerting rules
 	@scripts/ensure-command.sh amtool prometheus-alertmanager # for those of their routes
-	$(BIN)/pytest -m "not federation"
+	$(BIN)/pytest -m "not federation and not images"
 
 .PHONY: e2e
 e2e: install ## Run the tests that start a federation of processes (minutes)
