@@ -27,7 +27,7 @@ test: install ## Run the tests, except those that start a federation of processe
 	@scripts/ensure-command.sh java default-jre-headless # for the tests that run Spark
 	@scripts/ensure-command.sh promtool prometheus # for the tests of alerting rules
 	@scripts/ensure-command.sh amtool prometheus-alertmanager # for those of their routes
-	$(BIN)/pytest -m "not federation and not images"
+	$(BIN)/pytest -m "not federation and not images and not kubernetes"
 
 .PHONY: e2e
 e2e: install ## Run the tests that start a federation of processes (minutes)
@@ -46,6 +46,11 @@ e2e-images: install ## Build the images and run them hardened (minutes; podman o
 .PHONY: images
 images: ## Build the images of every role, tagged by git
 	@scripts/build-images.sh
+.PHONY: e2e-kubernetes
+e2e-kubernetes: install ## The whole on the cluster of KUBECONFIG (half an hour; needs kubectl)
+	@# FEDRISK_LOAD_IMAGES names a command that loads images: then they are built and loaded first.
+	@tests/kubernetes/prepare.sh
+	@eval "$$(tests/kubernetes/prepare.sh --tags)"; $(BIN)/pytest -m kubernetes -s -x tests/kubernetes
 
 .PHONY: check
 check: install ## Formatting, lint, types, import rules, and rules of the tree

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# For `make e2e-kubernetes`: build the images and load them into the cluster, if a command is named
+# that loads (FEDRISK_LOAD_IMAGES); with --tags, print the variables by which the tests know them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+roles=(server client inference mlflow)
+tag=${FEDRISK_IMAGE_TAG:-$(git describe --always --dirty)}
+following=${FEDRISK_NEXT_TAG:-$tag-next}
+loads=${FEDRISK_LOAD_IMAGES:-}
+# Where a cluster for tests lies beside the clone, it knows how.
+if [[ -z $loads && -x ../shared/cluster/cluster ]]; then loads="../shared/cluster/cluster load"; fi
+
+if [[ ${1:-} == --tags ]]; then
+  [[ -n $loads || -n ${FEDRISK_IMAGE_TAG:-} ]] || exit 0
+  printf 'export FEDRISK_IMAGE_TAG=%q FEDRISK_NEXT_TAG=%q\n' "$tag" "$following"
+  exit
+fi
+[[ -n $loads ]] || exit 0
+tool=${CONTAINER_TOOL:-$(command -v docker || command -v podman)}
+[[ -n ${FEDRISK_IMAGE_TAG:-} ]] || scripts/build-images.sh --tool "${tool##*/}" --tag "$tag"
+images=()
+for role in "${roles[@]}"; do images+=("localhost/fedrisk-$role:$tag"); done
+"$tool" tag "localhost/fedrisk-inference:$tag" "localhost/fedrisk-inference:$following"
+images+=("localhost/fedrisk-inference:$following")
+for image in docker.io/library/postgres:15 docker.io/prom/prometheus:v2.42.0 docker.io/prom/alertmanager:v0.25.0; do
+  ! "$tool" image inspect "$image" >/dev/null 2>&1 || images+=("$image")
+done
+# shellcheck disable=SC2086 a command and its words
+$loads "${images[@]}"
