@@ -46,6 +46,7 @@ e2e-images: install ## Build the images and run them hardened (minutes; podman o
 .PHONY: images
 images: ## Build the images of every role, tagged by git
 	@scripts/build-images.sh
+
 .PHONY: e2e-kubernetes
 e2e-kubernetes: install ## The whole on the cluster of KUBECONFIG (half an hour; needs kubectl)
 	@# FEDRISK_LOAD_IMAGES names a command that loads images: then they are built and loaded first.
