@@ -34,6 +34,28 @@ def test_an_empty_folder_becomes_a_home(home):
     assert home.existing() is home
 
 
+def test_a_fresh_volume_becomes_one_whoever_comes_first(home):
+    home.root.mkdir(parents=True)
+    (home.root / "lost+found").mkdir()
+    failed = []
+
+    def make():
+        try:
+            Home(home.root).prepare()
+            (home.root / "serving").mkdir(exist_ok=True)
+        except HomeError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    names = {entry.name for entry in home.root.iterdir()}
+    assert names == {"home.json", "lost+found", "serving"}
+
+
 def test_somebody_elses_folder_is_left_alone(home):
     home.root.mkdir(parents=True)
     (home.root / "thesis.tex").write_text("mine")

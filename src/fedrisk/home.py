@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from fedrisk.errors import FedriskError, HomeError
 LOCK_SECONDS, LOOK_SECONDS = 30.0, 0.05
 #: Raised when a release changes the layout; homes of a newer format are refused.
 FORMAT = 1
+#: What a fresh volume may hold that nobody put there.
+_OF_A_VOLUME = frozenset({"lost+found"})
 
 
 @contextmanager
@@ -157,6 +160,8 @@ class Home:
     def prepare(self) -> Home:
         """Create the home, or check that this version may use it.
 
+        Several processes may do so at the same time, as containers that share a fresh volume do.
+
         Raises
         ------
         HomeError
@@ -166,20 +171,30 @@ class Home:
         if marker.exists():
             self._check(marker)
             return self
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise HomeError(
-                f"{self.root} exists and is not a fedrisk home",
-                hint="choose another folder with --home",
-            )
+        if self.root.exists() and not self.root.is_dir():
+            raise self._foreign()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            marker.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
+            found = {each.name for each in self.root.iterdir()} - _OF_A_VOLUME
+            if any(not name.startswith(marker.name) for name in found):
+                if marker.exists():  # Another process made it in this moment.
+                    return self.prepare()
+                raise self._foreign()
+            draft = marker.with_name(f"{marker.name}.{os.getpid()}-{time.monotonic_ns()}")
+            draft.write_text(json.dumps({"format": FORMAT}) + "\n", encoding="utf-8")
+            draft.replace(marker)
         except OSError as error:
             raise HomeError(
                 f"{self.root} cannot be made: {error.strerror or error}",
                 hint="choose a folder that you may write to with --home",
             ) from None
         return self
+
+    def _foreign(self) -> HomeError:
+        return HomeError(
+            f"{self.root} exists and is not a fedrisk home",
+            hint="choose another folder with --home",
+        )
 
     def existing(self) -> Home:
         """Check that the home is there and that this version may use it.

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
         default=None, description="Certificate of the gRPC port, in PEM; without it plain text."
     )
     grpc_key: Path | None = Field(default=None, description="Its private key, in PEM.")
+    keys: Path | None = Field(
+        default=None,
+        description="File of the API's keys, hashed; without it keys.json in the home.",
+    )
     database_url: str | None = Field(
         default=None, description="Database of monitoring windows; without it SQLite in the home."
     )

@@ -67,6 +67,32 @@ def status(run: Run) -> dict[str, Any]:
     return found
 
 
+HEALTH = ("--health-listen", "0.0.0.0", "--health-port", "9101")
+
+
+def test_an_init_container_may_come_again_and_after_one_that_was_killed(run: Run) -> None:
+    words = ("init", "--host", "127.0.0.1", *HEALTH, "--if-missing", "--json")
+    (Path("fed") / "lost+found").mkdir(parents=True)
+    code, out, _ = federation(run, *words)
+    first = json.loads(out)
+    assert (code, first["made"]) == (0, True)
+    settings = Path("fed/federation.toml").read_text()
+    assert 'health_listen = "0.0.0.0"\nhealth_port = 9101\n' in settings
+    code, out, _ = federation(run, *words)
+    assert json.loads(out) == first | {"made": False}
+    assert federation(run, "init", "--host", "127.0.0.1")[0] == 5
+    # Killed before the settings were written: begun anew.
+    Path("fed/federation.toml").unlink()
+    code, out, _ = federation(run, *words)
+    assert json.loads(out)["made"] is True
+    # A federation that has sites, or anything else, and lost its settings: touched by nobody.
+    assert federation(run, "add-site", "north", "--output", "north.json")[0] == 0
+    Path("fed/federation.toml").unlink()
+    before = Path("fed/ca.key").read_bytes()
+    assert federation(run, *words)[0] == 5
+    assert Path("fed/ca.key").read_bytes() == before
+
+
 def test_a_site_joins(made: Run) -> None:
     assert approve(made, "north", invite(made, "north"))[0] == 0
     found = status(made)

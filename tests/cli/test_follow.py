@@ -6,6 +6,7 @@ import base64
 import json
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from running import environment, processes_of, running, wait_until
 from fedrisk.cli.main import cli
 from fedrisk.home import Home
 from fedrisk.registry.cache import read_model
+from fedrisk.registry.follower_status import FollowerStatus, write_status
 from fedrisk.registry.promotion import promote
 from fedrisk.registry.record import record_training
 from fedrisk.settings import Settings
@@ -101,6 +103,35 @@ def test_a_pinned_version_is_fetched_once_and_stays(tmp_path: Path, coordinator:
                 assert json.load(answer)["model"]["version"] == "2"
             process.terminate()
             assert process.wait(60) == 0
+
+
+def test_alone_it_waits_for_a_registry_and_is_seen_to_live(tmp_path: Path) -> None:
+    home = Home(tmp_path / "volume")
+    asked = ["models", "follow", "--home", str(home.root)]
+    none = CliRunner().invoke(cli, [*asked, "--check"])
+    assert "nothing follows" in str(none.exception)
+    registry = ["--registry", "http://127.0.0.1:9", "--every", "0.2"]
+    away = environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+    with running([*COMMAND[:-1], *asked, *registry], env=away) as process:
+
+        def seen() -> bool:
+            done = CliRunner().invoke(cli, [*asked, "--check", "--json"])
+            return done.exit_code == 0 and json.loads(done.stdout)["state"] == "away"
+
+        assert wait_until(seen, 90)
+        process.terminate()
+        assert process.wait(60) == 0
+    assert not home.follower_status.exists()
+
+
+def test_a_follower_that_hangs_is_told(tmp_path: Path) -> None:
+    home = Home(tmp_path).prepare()
+    asked = ["models", "follow", "--home", str(home.root), "--check"]
+    write_status(home.follower_status, FollowerStatus("following", LONG_AGO.isoformat()))
+    assert "looked last" in str(CliRunner().invoke(cli, asked).exception)
+    now = datetime.now(UTC).isoformat()
+    write_status(home.follower_status, FollowerStatus("following", now))
+    assert CliRunner().invoke(cli, asked).output.startswith("following, ")
 
 
 @pytest.mark.slow

@@ -51,6 +51,18 @@ def test_another_key_of_a_name_may_end_the_earlier_ones(tmp_path: Path, capsys) 
     assert ring.find(new["secret"], now + timedelta(hours=25))
 
 
+def test_keys_in_a_file_of_their_own_need_no_home(tmp_path: Path, capsys, monkeypatch) -> None:
+    file = tmp_path / "secrets" / "api-keys"
+    monkeypatch.setenv("FEDRISK_KEYS", str(file))
+    made = add(capsys, tmp_path / "home")
+    assert read_keys(file).find(made["secret"], datetime.now(UTC)).name == "app"
+    _, listed = run(capsys, "list", "--json")
+    assert made["id"] in listed
+    assert not (tmp_path / "home").exists()
+    monkeypatch.setenv("FEDRISK_KEYS", "/proc/nowhere/api-keys")
+    assert run(capsys, "add", "app", "--scope", "predict")[0] == 5
+
+
 def test_a_revoked_key_is_refused_and_an_unknown_one_is_an_error(tmp_path: Path, capsys) -> None:
     home = tmp_path / "home"
     made = add(capsys, home)

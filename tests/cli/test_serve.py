@@ -135,6 +135,69 @@ def test_a_missing_home_is_an_error(tmp_path: Path, capsys) -> None:
     assert "not a fedrisk home" in err
 
 
+#: The server, where what its image lacks cannot be imported.
+LEAN = """
+import sys
+for name in ("mlflow", "flwr", "pandas", "evidently", "scipy", "apprise", "cronsim", "sklearn"):
+    sys.modules[name] = None
+from fedrisk.cli import main
+main()
+"""
+
+
+def test_told_to_wait_it_makes_the_home_and_serves_the_first_model_without_mlflow(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path / "volume")
+    keys = tmp_path / "secrets" / "api-keys"
+    key, secret = make_key("app", ["predict", "admin"], datetime.now(UTC))
+    write_keys(keys, KeyRing({key.id: key}))
+    options = ["serve", "--home", str(home.root), "--wait", "--host", "0.0.0.0", "--port", "0"]
+    told = {**os.environ, "FEDRISK_KEYS": str(keys)}
+    with running([sys.executable, "-c", LEAN, *options, "--json"], env=told) as process:
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["url"].rpartition(":")[2]
+        url = f"http://127.0.0.1:{port}"
+        assert status(f"{url}/health") == 200
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{url}/ready", timeout=10)
+        with caught.value as answer:
+            assert answer.code == 503
+            assert b"no model in" in answer.read()
+        store(home.prepare())
+        assert wait_until(lambda: status(f"{url}/ready") == 200, 60)
+        head = {"Content-Type": "application/json"}
+        row = json.dumps(ROW).encode()
+        assert status_of(f"{url}/predict", row, head) == 401
+        head["Authorization"] = f"Bearer {secret}"
+        assert status_of(f"{url}/predict", row, head) == 200
+        assert status_of(f"{url}/retrainings", None, head) == 200
+        # A secret that is mounted anew counts without a restart.
+        write_keys(keys, KeyRing({}))
+        assert wait_until(lambda: status_of(f"{url}/predict", row, head) == 401, 20)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert not home.keys.exists()
+
+
+def status_of(url: str, body: bytes | None, head: dict[str, str]) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, head), timeout=10) as found:
+            return int(found.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_keys_that_are_named_and_not_there_are_no_open_door(
+    home: Home, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("FEDRISK_KEYS", str(tmp_path / "none"))
+    code, err = refused(capsys, "--home", home.root, "--port", 0)
+    assert code == 5
+    assert "FEDRISK_KEYS names" in err
+
+
 def test_a_registry_that_is_away_is_an_error_without_a_model_in_the_cache(
     tmp_path: Path, capsys, monkeypatch
 ) -> None:

@@ -83,6 +83,23 @@ def test_init_prints_the_fingerprint_of_the_request(run: Run) -> None:
     assert len(told) == 39
 
 
+def test_init_may_come_again_and_after_one_that_was_killed(run: Run) -> None:
+    words = ("init", "north.json", "--folder", "north", "--data", "rows.csv", "--json")
+    health = ("--health-listen", "0.0.0.0", "--health-port", "9103", "--if-missing")
+    first = document(run(*words, *health))
+    assert 'health_listen = "0.0.0.0"' in Path("north/site.toml").read_text()
+    assert document(run(*words, *health)) == first
+    for name in ("site.toml", "join-request.json"):
+        Path("north", name).unlink()
+    assert document(run(*words, *health))["fingerprint"] != first["fingerprint"]
+    # What left this site is written there: it is no folder that was cut short.
+    for name in ("site.toml", "join-request.json"):
+        Path("north", name).unlink()
+    Path("north/egress/log.jsonl").write_text("{}")
+    assert run(*words, *health)[0] == 5
+    assert Path("north/node.key").exists()
+
+
 def test_init_overwrites_nothing(joined: Run) -> None:
     assert join(joined)[0] == 5
 

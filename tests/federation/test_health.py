@@ -98,6 +98,24 @@ def test_it_listens_on_this_machine_alone(address: str) -> None:
         assert other.connect_ex(("127.0.0.2", int(address.rpartition(":")[2]))) != 0
 
 
+def test_beyond_loopback_callers_are_told_whether_and_not_why(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_health(0, report, "0.0.0.0") as port:
+        near = httpx.get(f"http://127.0.0.2:{port}/ready")
+        assert "services" in near.json()
+        monkeypatch.setattr(health, "_is_near", lambda _: False)
+        for error in (None, FederationError("no certificate")):
+            report.error = error
+            far = httpx.get(f"http://127.0.0.2:{port}/ready")
+            assert (far.status_code, far.json()) == (503, {"ready": False})
+        assert httpx.get(f"http://127.0.0.2:{port}/health").json() == {"alive": True}
+    assert [health._is_near(each) for each in ("127.0.0.1", "::1")] == [False, False]
+    monkeypatch.undo()
+    found = [health._is_near(each) for each in ("127.9.9.9", "::1", "10.0.0.7", "fe80::1%eth0")]
+    assert found == [True, True, False, False]
+
+
 def test_who_asks_nothing_is_not_waited_for(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:

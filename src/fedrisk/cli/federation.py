@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fedrisk.cli.options import NAME, json_option
+from fedrisk.cli.options import (
+    NAME,
+    health_listen_option,
+    health_port_option,
+    if_missing_option,
+    json_option,
+)
 from fedrisk.errors import FederationError, UsageError
 
 if TYPE_CHECKING:
@@ -45,18 +51,39 @@ def federation() -> None:
 )
 @click.option("--port", default=9092, show_default=True, type=click.IntRange(1, 65_535))
 @click.option("--listen", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 sites come from other machines
+@health_listen_option
+@health_port_option
+@if_missing_option
 @json_option
-def init(folder: Path, hosts: tuple[str, ...], port: int, listen: str, as_json: bool) -> None:
+def init(
+    folder: Path,
+    hosts: tuple[str, ...],
+    port: int,
+    listen: str,
+    health_listen: str,
+    health_port: int,
+    if_missing: bool,
+    as_json: bool,
+) -> None:
     """Make a federation: its authority, its certificate, its settings."""
     from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 
-    settings = new_settings(hosts, port, listen=listen)
-    made = Federation.create(folder, settings, datetime.now(UTC))
+    there = if_missing and Federation.made(folder)
+    if there:
+        made = Federation.open(folder)
+    else:
+        health = {"health_listen": health_listen, "health_port": health_port}
+        settings = new_settings(hosts, port, listen=listen, **health)
+        made = Federation.create(folder, settings, datetime.now(UTC))
+    name = made.settings.id
     if as_json:
-        facts = {"federation": settings.id, "superlink": made.superlink, "folder": str(folder)}
-        click.echo(json.dumps(facts))
+        facts = {"federation": name, "superlink": made.superlink, "folder": str(folder)}
+        click.echo(json.dumps(facts | {"made": not there}))
         return
-    click.echo(f"made federation {settings.id} in {folder}; sites will connect to {made.superlink}")
+    if there:
+        click.echo(f"federation {name} is in {folder} already, and stays as it is")
+        return
+    click.echo(f"made federation {name} in {folder}; sites will connect to {made.superlink}")
     click.echo("next: fedrisk federation add-site NAME, then fedrisk federation start")
 
 
@@ -216,7 +243,7 @@ def start(folder: Path) -> None:
     with supervising(opened.running_alone()) as given:
         now = datetime.now(UTC)
         coordinator = Coordinator(opened, given.environment, given.resident, given.log, now)
-        coordinator.run(given.stop, opened.settings.health_port)
+        coordinator.run(given.stop, opened.settings.health_port, opened.settings.health_listen)
 
 
 @federation.command()

@@ -29,6 +29,11 @@ EVERY_SECONDS = 5.0
     show_default=True,
     help="Seconds between two looks.",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only say whether a follower of this home has looked lately; an error where none has.",
+)
 @click.option("--once", is_flag=True, help="Look once; a registry that is away is an error.")
 @click.option("--until-input-closes", is_flag=True, hidden=True)
 @json_option
@@ -37,6 +42,7 @@ def follow(
     registry: str | None,
     name: str | None,
     every: float,
+    check: bool,
     once: bool,
     until_input_closes: bool,
     as_json: bool,
@@ -50,6 +56,11 @@ def follow(
     from fedrisk.settings import read_settings
 
     settings = read_settings()
+    if check:
+        _check(Home(home or settings.home), every, as_json)
+        return
+    if not once:
+        end_well_on_signals()
     given = {"tracking_uri": registry, "registry_name": name}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
     place = Home(home or settings.home).prepare()
@@ -61,7 +72,6 @@ def follow(
         text = f"champion {now.champion or 'none'}, challenger {now.challenger or 'none'}"
         click.echo(json.dumps(held) if as_json else text)
         return
-    end_well_on_signals()
     if until_input_closes:
         threading.Thread(target=_end_with_input, daemon=True).start()
     from fedrisk.logs import announcer, configure_logs
@@ -77,6 +87,25 @@ def follow(
     Follower(place, settings, every, say, lambda: datetime.now(UTC)).run(
         Waiting(place.follower_wake)
     )
+
+
+def _check(home: Home, every: float, as_json: bool) -> None:
+    """Tell what the follower saw last; a registry that is away is no fault of the follower's."""
+    from fedrisk.errors import RegistryError
+    from fedrisk.registry.follower_status import OLDEST, read_status
+
+    status = read_status(home.follower_status)
+    if status is None:
+        raise RegistryError(f"nothing follows a registry in {home.root}")
+    oldest = max(OLDEST, 3 * every)
+    age = (datetime.now(UTC) - datetime.fromisoformat(status.at)).total_seconds()
+    if age > oldest:
+        raise RegistryError(
+            f"the follower of {home.root} looked last {age:.0f} s ago, more than {oldest:g}",
+            hint="start it again",
+        )
+    told = {**status.document(), "age": round(age)}
+    click.echo(json.dumps(told) if as_json else f"{status.state}, {age:.0f} s ago")
 
 
 def _end_with_input() -> None:

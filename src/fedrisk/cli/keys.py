@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fedrisk.cli.options import home_option, json_option
+from fedrisk.errors import HomeError
 from fedrisk.home import Home, locked
 from fedrisk.settings import read_settings
 
@@ -95,7 +96,7 @@ def list_keys(home: Path | None, as_json: bool) -> None:
     """List the keys, without their secrets."""
     from fedrisk.serving.access.keys import read_keys
 
-    found = [_document(key) for key in read_keys(_home(home).keys).keys.values()]
+    found = [_document(key) for key in read_keys(_file(home)).keys.values()]
     if as_json:
         click.echo(json.dumps({"keys": found}))
         return
@@ -114,17 +115,29 @@ def revoke(key: str, home: Path | None) -> None:
     click.echo(f"{key} is refused from now on", err=True)
 
 
-def _home(home: Path | None) -> Home:
-    return Home(home or read_settings().home).prepare()
+def _file(home: Path | None) -> Path:
+    """The file of keys; one that settings name needs no home."""
+    from fedrisk.serving.access.keys import keys_file
+
+    settings = read_settings()
+    place = Home(home or settings.home)
+    return keys_file(place if settings.keys is not None else place.prepare(), settings)
 
 
 def _change(home: Path | None, change: Callable[[KeyRing], KeyRing]) -> None:
     """Change the file, one process at a time."""
     from fedrisk.serving.access.keys import read_keys, write_keys
 
-    path = _home(home).keys
-    with locked(path.with_name("keys.lock")):
-        write_keys(path, change(read_keys(path)))
+    path = _file(home)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name("keys.lock")):
+            write_keys(path, change(read_keys(path)))
+    except OSError as error:
+        raise HomeError(
+            f"{path} cannot be changed: {error.strerror}",
+            hint="a mounted secret is changed where it comes from; FEDRISK_KEYS names the file",
+        ) from None
 
 
 def _document(key: Key) -> dict[str, object]:

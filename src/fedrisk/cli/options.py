@@ -53,6 +53,26 @@ json_option = click.option(
 )
 
 
+health_listen_option = click.option(
+    "--health-listen",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address on which probes are answered, as a kubelet's; kept in the settings file.",
+)
+health_port_option = click.option(
+    "--health-port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    show_default=True,
+    help="Port of probes; 0 takes a free one at each start; kept in the settings file.",
+)
+if_missing_option = click.option(
+    "--if-missing",
+    is_flag=True,
+    help="Leave a folder that is made already as it is; go on where making it was cut short.",
+)
+
+
 def read_sites(given: tuple[str, ...]) -> dict[str, Path]:
     """Read ``NAME=FILE`` values.
 

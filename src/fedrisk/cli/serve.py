@@ -30,6 +30,11 @@ from fedrisk.settings import Settings
     type=click.FloatRange(min=0, min_open=True),
     help="Go on looking at the registry's aliases, this often, in a process beside the server.",
 )
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Make the home where there is none, and wait for the first model that a follower brings.",
+)
 @click.option("--version", metavar="V", help="Serve this version, whatever the aliases say.")
 @click.option("--host", default=None, help="A loopback address.  [default: 127.0.0.1]")
 @click.option(
@@ -59,6 +64,7 @@ def serve(
     home: Path | None,
     registry: str | None,
     follow: float | None,
+    wait: bool,
     version: str | None,
     host: str | None,
     port: int | None,
@@ -71,8 +77,9 @@ def serve(
 ) -> None:
     """Serve the champion over HTTP, and the next one as soon as it is in the cache.
 
-    With --follow the registry is looked at for as long as the server runs, and a server without a
-    model waits for its first.
+    With --follow the registry is looked at for as long as the server runs. A server without a model
+    says so on /ready and waits for its first; with --wait also where there is no home yet, which a
+    `fedrisk models follow` beside it fills.
 
     Ends on Ctrl-C or SIGTERM once running requests are answered.
     """
@@ -86,7 +93,7 @@ def serve(
     configure_logs(settings.log_format, settings.log_level)
     models = ModelSource(registry, follow, version, announcer(settings.log_format, _print))
     place = Home(home or settings.home)
-    guarded = place.keys.exists() or bool(settings.oidc_issuer)
+    guarded = settings.keys is not None or place.keys.exists() or bool(settings.oidc_issuer)
     # The port comes first: nothing heavy is loaded to find it taken.
     if handle is None:
         number = settings.port if port is None else port
@@ -95,7 +102,7 @@ def serve(
         opened = socket.socket(fileno=handle)
     grpc_number = settings.grpc_port if grpc_port is None else grpc_port
     with opened, _held(grpc_handle, host or settings.host, grpc_number, guarded) as held:
-        place = place.existing() if registry is None else place.prepare()
+        place = place.prepare() if wait or registry is not None else place.existing()
         _check_tokens(settings)
         sockets = Sockets(opened, held)
         if workers > 1:

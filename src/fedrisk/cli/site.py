@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from fedrisk.cli.drift_report import drift_report
-from fedrisk.cli.options import json_option
+from fedrisk.cli.options import (
+    health_listen_option,
+    health_port_option,
+    if_missing_option,
+    json_option,
+)
 from fedrisk.errors import FederationError, UsageError
 
 if TYPE_CHECKING:
@@ -42,16 +47,32 @@ site.add_command(drift_report)
     required=True,
     help="The site's rows, CSV or Parquet; they stay where they are.",
 )
+@health_listen_option
+@health_port_option
+@if_missing_option
 @json_option
-def init(bundle: Path, folder: Path, data: Path, as_json: bool) -> None:
+def init(
+    bundle: Path,
+    folder: Path,
+    data: Path,
+    health_listen: str,
+    health_port: int,
+    if_missing: bool,
+    as_json: bool,
+) -> None:
     """Join by a BUNDLE: make the site's own keys, a policy, and the request to send back."""
     from fedrisk.federation.compatibility import check_version
     from fedrisk.federation.provisioning.documents import JoinBundle
     from fedrisk.federation.provisioning.site import SiteFolder
 
+    if if_missing and SiteFolder.made(folder):
+        made = SiteFolder.open(folder)
+        _tell_request(made, made.request(), as_json)
+        return
     found = JoinBundle.read(bundle)
     check_version(found.version, "the coordinator")
-    made = SiteFolder.create(folder, found, data)
+    health = {"health_listen": health_listen, "health_port": health_port}
+    made = SiteFolder.create(folder, found, data, **health)
     _tell_request(made, made.request(), as_json)
 
 
@@ -197,7 +218,7 @@ def start(folder: Path) -> None:
         running = Site(opened, given.environment, given.resident, given.log)
         # Beside the start: a coordinator that is away is waited for.
         threading.Thread(target=running.check_way, daemon=True).start()
-        running.run(given.stop, opened.settings.health_port)
+        running.run(given.stop, opened.settings.health_port, opened.settings.health_listen)
 
 
 @site.command()

@@ -1,4 +1,8 @@
-"""Health of a supervised process over HTTP."""
+"""Health of a supervised process over HTTP.
+
+Who asks from this machine is told why something is not ready; anybody else, such as a kubelet, is
+told whether it is.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any
 
 from fedrisk.errors import FedriskError, PortInUseError
 
+#: What callers from other machines are told.
+TOLD = frozenset({"alive", "ready"})
 #: Gives whether it is ready, and details.
 Report = Callable[[], tuple[bool, dict[str, Any]]]
 #: Seconds for a probe to say what it wants.
 PROBE_SECONDS = 10.0
+#: Where probes are answered unless somebody says otherwise.
+LOOPBACK = "127.0.0.1"
 
 
 class _Probes(ThreadingHTTPServer):
@@ -27,15 +36,17 @@ class _Probes(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve_health(port: int, report: Report) -> Iterator[int]:
+def serve_health(port: int, report: Report, listen: str = LOOPBACK) -> Iterator[int]:
     """Answer ``/health`` (200 while this process lives) and ``/ready`` (200 or 503, details).
 
     Parameters
     ----------
     port : int
-        Of the loopback interface; 0 takes a free one.
+        0 takes a free one.
     report : callable
         An error of ours that it raises is told as not ready, with its reason.
+    listen : str
+        Address to listen on. Callers from other machines get no details.
 
     Yields
     ------
@@ -55,6 +66,8 @@ def serve_health(port: int, report: Report) -> Iterator[int]:
 
         def do_GET(self) -> None:
             status, document = _answer(self.path, report)
+            if not _is_near(str(self.client_address[0])):
+                document = {name: document[name] for name in TOLD & {*document}}
             body = json.dumps(document, default=str).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -66,10 +79,11 @@ def serve_health(port: int, report: Report) -> Iterator[int]:
             """Probes are not worth a line each."""
 
     try:
-        server = _Probes(("127.0.0.1", port), Handler)
+        server = _Probes((listen, port), Handler)
     except OSError as error:
         raise PortInUseError(
-            f"health port {port}: {error.strerror}", hint="choose another health_port"
+            f"health port {port} on {listen}: {error.strerror}",
+            hint="health_listen and health_port in the settings file say where to listen",
         ) from None
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
@@ -77,6 +91,14 @@ def serve_health(port: int, report: Report) -> Iterator[int]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _is_near(address: str) -> bool:
+    """Whether somebody asks from this machine."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _answer(path: str, report: Report) -> tuple[int, dict[str, Any]]:

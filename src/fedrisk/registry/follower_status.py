@@ -12,6 +12,9 @@ from typing import Final, Literal
 #: has no such model. refused: a version that an alias names fails its verification. unwritable: the
 #: cache takes no other model, as on a full disk.
 State = Literal["following", "away", "empty", "refused", "unwritable"]
+#: Seconds after which a follower that has not looked again hangs or is gone: a look at a registry
+#: that is away takes up to a minute, and so does the pause after it.
+OLDEST: Final = 180.0
 STATES: Final[tuple[State, ...]] = ("following", "away", "empty", "refused", "unwritable")
 
 

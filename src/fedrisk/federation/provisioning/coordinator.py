@@ -23,6 +23,7 @@ from fedrisk.federation.provisioning.certificates import (
 )
 from fedrisk.federation.provisioning.documents import FORMAT, JoinBundle, JoinRequest, TrustUpdate
 from fedrisk.federation.provisioning.folders import (
+    begin_again,
     hold_folder,
     make_folder,
     read_settings_file,
@@ -32,6 +33,12 @@ from fedrisk.federation.provisioning.folders import (
 from fedrisk.federation.provisioning.keys import make_signing_pair
 from fedrisk.federation.provisioning.members import Members, MembersFile
 
+#: What `Federation.create` writes before the sites and the settings.
+_MADE = frozenset(
+    f"{name}.{end}"
+    for name, ends in (("ca", "key crt"), ("server", "key crt"), ("coordinator", "key pub"))
+    for end in ends.split()
+)
 #: A name that a certificate can be for, or an address of either kind.
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:]([A-Za-z0-9.:-]{0,252})$")]
 
@@ -49,8 +56,10 @@ class FederationSettings(BaseModel):
         Address to listen on.
     port : int
         The one port that sites need.
+    health_listen : str
+        Address on which probes are answered; whoever asks from another machine gets no details.
     health_port : int
-        Loopback port for probes; 0 takes a free one.
+        Port for probes; 0 takes a free one.
     home : str
         Where runs and models go, relative to the folder.
     """
@@ -62,6 +71,7 @@ class FederationSettings(BaseModel):
     hosts: tuple[Host, ...] = Field(min_length=1)
     listen: str = "0.0.0.0"  # noqa: S104 sites come from other machines; TLS and keys are required
     port: int = Field(default=9092, ge=1, le=65_535)
+    health_listen: str = Field(default="127.0.0.1", min_length=1)
     health_port: int = Field(default=0, ge=0, le=65_535)
     home: str = "home"
 
@@ -96,6 +106,13 @@ class Federation:
         Members().write(made.members.path)
         write_whole(folder / "federation.toml", to_toml(settings.model_dump()))
         return made
+
+    @classmethod
+    def made(cls, folder: Path) -> bool:
+        """Whether a folder is a federation's; what a killed `create` left there is removed."""
+        members = MembersFile(folder / "sites.json")
+        left = _MADE if members.path.exists() and members.read().sites else _MADE | {"sites.json"}
+        return begin_again(folder, "federation.toml", left)
 
     @classmethod
     def open(cls, folder: Path) -> Federation:

@@ -18,6 +18,32 @@ from fedrisk.federation.provisioning.documents import check_format
 Model = TypeVar("Model", bound=BaseModel)
 
 
+#: What a fresh volume may hold that nobody put there.
+_OF_A_VOLUME = frozenset({"lost+found"})
+
+
+def begin_again(folder: Path, settings: str, made: frozenset[str]) -> bool:
+    """Whether a folder is whole; what a process left that was killed while it made one is removed.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : str
+        The file that is written last: with it the folder is whole.
+    made : frozenset of str
+        All else that making it writes. Where anything besides is there, or a folder that holds
+        something, nothing is removed.
+    """
+    if (folder / settings).exists():
+        return True
+    found = [each for each in folder.glob("*") if each.name not in _OF_A_VOLUME]
+    known = all(each.name.removesuffix(".part") in made for each in found)
+    if known and not any(each.is_dir() and any(each.iterdir()) for each in found):
+        for each in found:
+            each.rmdir() if each.is_dir() else each.unlink()
+    return False
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder that only its owner enters, or take an empty one.
 
@@ -28,7 +54,7 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        empty = not any(folder.iterdir())
+        empty = not {each.name for each in folder.iterdir()} - _OF_A_VOLUME
         if empty:
             folder.chmod(0o700)
     except OSError as error:

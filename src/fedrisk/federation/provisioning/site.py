@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +16,7 @@ from fedrisk.errors import FederationError
 from fedrisk.federation.provisioning.certificates import check_authorities, read_certificate
 from fedrisk.federation.provisioning.documents import FORMAT, JoinBundle, JoinRequest, TrustUpdate
 from fedrisk.federation.provisioning.folders import (
+    begin_again,
     make_folder,
     read_settings_file,
     to_toml,
@@ -27,6 +29,11 @@ from fedrisk.federation.provisioning.keys import (
     public_text,
 )
 from fedrisk.sites.policy import write_policy
+
+#: What `SiteFolder.create` writes before the settings.
+_MADE = frozenset(
+    {"ca.crt", "node.key", "node.pub", "signing.key", "signing.pub", "policy.toml", "egress"}
+)
 
 
 class SiteSettings(BaseModel):
@@ -43,8 +50,10 @@ class SiteSettings(BaseModel):
     data : str
         Path of the rows, CSV or Parquet; they are read there and stay there. Relative paths start
         at the folder.
+    health_listen : str
+        Address on which probes are answered; whoever asks from another machine gets no details.
     health_port : int
-        Loopback port for probes; 0 takes a free one.
+        Port for probes; 0 takes a free one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +64,7 @@ class SiteSettings(BaseModel):
     superlink: str = Field(pattern=r"^.+:[0-9]{1,5}$")
     coordinator_key: str
     data: str = Field(min_length=1)
+    health_listen: str = Field(default="127.0.0.1", min_length=1)
     health_port: int = Field(default=0, ge=0, le=65_535)
 
 
@@ -72,10 +82,20 @@ class SiteFolder:
     settings: SiteSettings
 
     @classmethod
-    def create(cls, folder: Path, bundle: JoinBundle, data: Path) -> SiteFolder:
+    def create(
+        cls, folder: Path, bundle: JoinBundle, data: Path, **others: str | int
+    ) -> SiteFolder:
         """Make the site's own keys, settings, a policy with safe defaults, and the log's folder.
 
         No private key was or will be anywhere else.
+
+        Parameters
+        ----------
+        folder : Path
+        bundle : JoinBundle
+        data : Path
+        others : str or int
+            Further settings of `SiteSettings`.
 
         Raises
         ------
@@ -86,7 +106,7 @@ class SiteFolder:
         """
         if not data.is_file():
             raise FederationError(f"no such file: {data}", hint="--data names this site's rows")
-        settings = _settings(bundle, data)
+        settings = _settings(bundle, data, **others)
         authorities = check_authorities(bundle.authorities)
         make_folder(folder)
         made = cls(folder, settings)
@@ -98,6 +118,11 @@ class SiteFolder:
         # Written last: a folder with settings is whole.
         write_whole(folder / "site.toml", to_toml(settings.model_dump()))
         return made
+
+    @classmethod
+    def made(cls, folder: Path) -> bool:
+        """Whether a folder is a site's; what a killed `create` left there is removed."""
+        return begin_again(folder, "site.toml", _MADE)
 
     @classmethod
     def open(cls, folder: Path) -> SiteFolder:
@@ -217,7 +242,7 @@ def _issued(update: TrustUpdate) -> datetime:
         raise FederationError(f"the update names no time: {update.issued!r}") from None
 
 
-def _settings(bundle: JoinBundle, data: Path) -> SiteSettings:
+def _settings(bundle: JoinBundle, data: Path, **others: Any) -> SiteSettings:
     try:
         return SiteSettings(
             federation=bundle.federation,
@@ -225,6 +250,7 @@ def _settings(bundle: JoinBundle, data: Path) -> SiteSettings:
             superlink=bundle.superlink,
             coordinator_key=check_public_key(bundle.coordinator_key, "ssh-ed25519"),
             data=str(data.resolve()),
+            **others,
         )
     except ValidationError as error:
         raise FederationError(f"the join bundle: {wrong_keys(error)}") from None

@@ -24,7 +24,7 @@ from fedrisk.federation.provisioning.certificates import (
 )
 from fedrisk.federation.provisioning.coordinator import Federation
 from fedrisk.federation.registration import register_members
-from fedrisk.federation.supervision.run import Supervised, listens
+from fedrisk.federation.supervision.run import Supervised, listens, reachable
 from fedrisk.federation.supervision.supervisor import Backoff, Log, Service, Supervisor
 from fedrisk.federation.unfinished import Unfinished
 from fedrisk.home import Home
@@ -32,8 +32,6 @@ from fedrisk.home import Home
 #: Days before the end of a certificate from which on its end is told, each day.
 WARN_DAYS = 30
 DAY = 86_400.0
-#: Where a probe on this machine reaches what listens on every address.
-_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared only
 
 
 class Coordinator(Supervised):
@@ -125,7 +123,7 @@ class Coordinator(Supervised):
             Service(
                 "gateway",
                 self.started("gateway", self._gateway),
-                lambda: listens(port, _REACHABLE.get(listen, listen)),
+                lambda: listens(port, reachable(listen)),
                 after=("superlink",),
                 allowed=self._shut_out.is_set,
             ),

@@ -18,11 +18,13 @@ from typing import Any
 
 from fedrisk.durable import write_whole
 from fedrisk.federation.engines.processes import Processes, flower_environment
-from fedrisk.federation.health import serve_health
+from fedrisk.federation.health import LOOPBACK, serve_health
 from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.federation.supervision.supervisor import Backoff, Log, Service, Supervisor
 
 TICK_SECONDS = 0.2
+#: Where a probe on this machine reaches what listens on every address.
+_REACHABLE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 compared only
 #: A log that is larger is set aside as ``NAME.log.1``, in place of the one before.
 LARGEST_LOG = 20 * 1024 * 1024
 TRIM_SECONDS = 30.0
@@ -105,8 +107,14 @@ class Supervised(ABC):
     def each_tick(self) -> None:  # noqa: B027 most services need none
         """React to what has changed on disk."""
 
-    def run(self, stop: threading.Event, health_port: int) -> None:
+    def run(self, stop: threading.Event, health_port: int, health_listen: str = LOOPBACK) -> None:
         """Keep everything running until ``stop``; then no process is left.
+
+        Parameters
+        ----------
+        stop : threading.Event
+        health_port, health_listen : int, str
+            Where probes are answered.
 
         Raises
         ------
@@ -114,8 +122,8 @@ class Supervised(ABC):
             When the port for probes is taken.
         """
         losses = 0
-        with serve_health(health_port, self._report) as port:
-            self.announce(port)
+        with serve_health(health_port, self._report, health_listen) as port:
+            self.announce(port, health_listen)
             try:
                 while not stop.is_set():
                     begun = time.monotonic()
@@ -142,9 +150,12 @@ class Supervised(ABC):
         # A thread that is left must not write to a stream that the interpreter closes.
         self._silent = True
 
-    def announce(self, health_port: int) -> None:
+    def announce(self, health_port: int, health_listen: str = LOOPBACK) -> None:
         """Say where probes are answered, on the log and in ``running.json``."""
-        address = f"http://127.0.0.1:{health_port}"
+        host = reachable(health_listen)
+        address = (
+            f"http://[{host}]:{health_port}" if ":" in host else f"http://{host}:{health_port}"
+        )
         write_whole(self.folder / "running.json", json.dumps({"health": address}) + "\n")
         self.log("started", health=f"{address}/ready", folder=str(self.folder))
 
@@ -238,6 +249,15 @@ class Supervised(ABC):
         supervisor = self.supervisor
         services = supervisor.report() if supervisor else {}
         return self.ready(), {"services": services} | self.details()
+
+
+def reachable(listen: str) -> str:
+    """Where this machine reaches what listens there, on every address perhaps.
+
+    >>> reachable("0.0.0.0"), reachable("10.0.0.5")
+    ('127.0.0.1', '10.0.0.5')
+    """
+    return _REACHABLE.get(listen, listen)
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

@@ -8,10 +8,11 @@ from hashlib import blake2b
 from time import monotonic
 from typing import Any
 
-from fedrisk.errors import UsageError
+from fedrisk.errors import HomeError, UsageError
 from fedrisk.home import Home
 from fedrisk.serving.access.guard import Guard
 from fedrisk.serving.access.jwks import OF_A_FILE, IssuerKeys, from_file, from_issuer
+from fedrisk.serving.access.keys import keys_file
 from fedrisk.serving.access.rates import NOTHING, Rates
 from fedrisk.serving.access.running import Running
 from fedrisk.serving.access.shares import Shares, sharing
@@ -22,7 +23,9 @@ from fedrisk.settings import Settings
 
 def needs_credentials(home: Home, settings: Settings) -> bool:
     """Whether callers must prove who they are, so that others than this machine may be served."""
-    return home.keys.exists() or bool(settings.oidc_issuer)
+    # Of a file that is named and not there nobody may conclude that everybody is admitted.
+    named = settings.keys is not None or home.keys.exists()
+    return named or bool(settings.oidc_issuer)
 
 
 def make_guard(home: Home, settings: Settings) -> Guard | None:
@@ -31,17 +34,23 @@ def make_guard(home: Home, settings: Settings) -> Guard | None:
     Raises
     ------
     HomeError
-        When the file of keys is damaged: then nobody is admitted, and nothing starts.
+        When the file of keys is damaged, or named and not there: then nobody is admitted, and
+        nothing starts.
     UsageError
         When the issuer's settings do not fit together.
     """
     if not needs_credentials(home, settings):
         return None
+    keys = keys_file(home, settings)
+    if settings.keys is not None and not keys.is_file():
+        raise HomeError(
+            f"FEDRISK_KEYS names {keys}, and no file is there", hint="`fedrisk keys add` makes it"
+        )
     tokens = make_tokens(settings)
     rates = Rates(home.serving / "rates", monotonic)
     running = Running(home.serving / "running", monotonic)
     sharing = make_sharing(home, settings, rates)
-    return Guard(home.keys, rates, now, running=running, tokens=tokens, sharing=sharing)
+    return Guard(keys, rates, now, running=running, tokens=tokens, sharing=sharing)
 
 
 def make_sharing(

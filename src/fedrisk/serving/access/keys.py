@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fedrisk.errors import CredentialsError, HomeError, UsageError
+from fedrisk.home import Home
+from fedrisk.settings import Settings
 
 FORMAT = 1
 #: What a key may be for: single predictions; batches and jobs; what changes the service; figures.
@@ -136,6 +138,11 @@ def make_key(
         concurrent=concurrent,
     )
     return key, secret
+
+
+def keys_file(home: Home, settings: Settings) -> Path:
+    """Where the keys of a home's API are; they may come from elsewhere, as a mounted secret."""
+    return settings.keys or home.keys
 
 
 def read_keys(path: Path) -> KeyRing:
