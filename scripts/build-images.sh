@@ -129,11 +129,21 @@ build() { # role
   fi
 }
 
-size() { # image; bytes
+size() { # image; empty where the tool does not tell
   case ${tool##*/} in
-    buildah) buildah inspect --type image --format '{{.FromImageID}}' "$1" >/dev/null && buildah images --json "$1" | sed -n 's/.*"size": "\([^"]*\)".*/\1/p' | head -n 1 ;;
-    *) "$tool" image inspect --format '{{.Size}}' "$1" | awk '{printf "%.0f MB", $1 / 1e6}' ;;
-  esac
+    buildah) "$tool" images --format '{{.Size}}' "$1" ;;
+    *) "$tool" image inspect --format '{{.Size}}' "$1" | awk '{ printf "%.0f MB", $1 / 1e6 }' ;;
+  esac 2>/dev/null || true
+}
+
+show_sizes() {
+  local role under
+  under=${base:-$(sed -n 's/^ARG BASE=//p' "deploy/docker/Dockerfile.${roles[0]}")}
+  printf '%-64s %10s\n' image size
+  for role in "${roles[@]}"; do
+    printf '%-64s %10s\n' "$(image "$role")" "$(size "$(image "$role")")"
+  done
+  printf '%-64s %10s\n' "of which the base, $under" "$(size "$under")"
 }
 
 read_file() { # image, path
@@ -163,10 +173,7 @@ if [[ -n $sbom ]]; then
   done
 fi
 
-printf '%-60s %10s\n' image size
-for role in "${roles[@]}"; do
-  printf '%-60s %10s\n' "$(image "$role")" "$(size "$(image "$role")")"
-done
+show_sizes
 
 if [[ $push == yes ]]; then
   for role in "${roles[@]}"; do

@@ -149,7 +149,7 @@ def test_the_inference_image_answers_without_the_libraries_of_training(tag, home
     options = ("--volume", f"{home}:/var/lib/fedrisk", "--publish", f"127.0.0.1:{port}:8080")
     key = json.loads(
         once(image, "keys", "add", "tester", "--scope", "predict", "--json", options=options[:2])
-    )["key"]
+    )["secret"]
     with container(image, options=options) as running:
         url = f"http://127.0.0.1:{port}"
         assert wait_until(lambda: ask(f"{url}/ready")[0] == 200, 60)
