@@ -364,9 +364,9 @@ join_site() { # site, its number, how many there are
   coordinator sh -ec "mkdir -p $claim/bundles; [ -f $claim/bundles/$1.json ] ||
     fedrisk federation add-site $1 --federation $claim/federation --output $claim/bundles/$1.json >/dev/null
     cat $claim/bundles/$1.json" </dev/null |
-    "${in_site[@]}" sh -ec "cat >/tmp/bundle.json; [ -f $claim/site/site.toml ] || { rm -rf $claim/site
-      fedrisk site init /tmp/bundle.json --folder $claim/site --data \"\$(ls $claim/rows.* | head -n 1)\" >/dev/null; }
-      grep -q '^health_port = 9103' $claim/site/site.toml || sed -i 's/^health_port = .*/health_port = 9103/' $claim/site/site.toml"
+    "${in_site[@]}" sh -ec "cat >/tmp/bundle.json
+      fedrisk site init /tmp/bundle.json --if-missing --folder $claim/site --data \"\$(ls $claim/rows.* | head -n 1)\" \
+        --health-listen 0.0.0.0 --health-port 9103 >/dev/null"
   fingerprint=$("${in_site[@]}" fedrisk site request --folder $claim/site --json </dev/null | sed 's/.*"fingerprint": *"\([^"]*\)".*/\1/')
   "${in_site[@]}" cat $claim/site/join-request.json </dev/null |
     coordinator sh -ec "cat >/tmp/request.json; fedrisk federation approve $1 /tmp/request.json --federation $claim/federation --fingerprint '$fingerprint' >/dev/null"
