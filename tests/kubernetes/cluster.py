@@ -152,45 +152,59 @@ class Load:
         )
 
 
+def pod(name: str, image: str, command: Sequence[str], **more: Any) -> dict[str, Any]:
+    """A pod that the restricted level lets in."""
+    container = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": list(command),
+        "env": [{"name": k, "value": v} for k, v in more.get("env", {}).items()],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "volume", "mountPath": more["place"]}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": more.get("labels", {})},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 5,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "fsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [{"name": "volume", **more["volume"]}],
+        },
+    }
+
+
+def shelf(image: str) -> str:
+    """A pod that holds the volume of backups."""
+    claim = {"persistentVolumeClaim": {"claimName": "backups"}}
+    return json.dumps(pod("shelf", image, ["sleep", "600"], place="/backups", volume=claim))
+
+
 def caller(name: str, image: str, row: Mapping[str, Any], threads: int, pause: float) -> str:
     """A pod that asks the API through its Service."""
     return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "labels": {"fedrisk-access": "api"}},
-            "spec": {
-                "restartPolicy": "Never",
-                "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": 5,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 10001,
-                    "fsGroup": 10001,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [
-                    {
-                        "name": "caller",
-                        "image": image,
-                        "imagePullPolicy": "IfNotPresent",
-                        "command": ["python", "-c", CALLER],
-                        "env": [
-                            {"name": "ROW", "value": json.dumps(row)},
-                            {"name": "THREADS", "value": str(threads)},
-                            {"name": "PAUSE", "value": str(pause)},
-                        ],
-                        "securityContext": {
-                            "allowPrivilegeEscalation": False,
-                            "capabilities": {"drop": ["ALL"]},
-                            "readOnlyRootFilesystem": True,
-                        },
-                        "volumeMounts": [{"name": "key", "mountPath": "/run/secrets/key"}],
-                    }
-                ],
-                "volumes": [{"name": "key", "secret": {"secretName": "fedrisk-first-key"}}],
-            },
-        }
+        pod(
+            name,
+            image,
+            ["python", "-c", CALLER],
+            env={"ROW": json.dumps(row), "THREADS": str(threads), "PAUSE": str(pause)},
+            labels={"fedrisk-access": "api"},
+            place="/run/secrets/key",
+            volume={"secret": {"secretName": "fedrisk-first-key"}},
+        )
     )
 
 

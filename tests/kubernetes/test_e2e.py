@@ -21,7 +21,7 @@ import pytest
 
 from fedrisk.simulation import latest_start, write_cohort
 
-from .cluster import ROOT, Cluster, failures, restarts, under_load, wait_until
+from .cluster import ROOT, Cluster, failures, restarts, shelf, under_load, wait_until
 
 pytestmark = pytest.mark.kubernetes
 
@@ -307,3 +307,71 @@ def test_inference_scales_under_load_and_back(cluster: Cluster) -> None:
     start = time.monotonic()
     wait_until(lambda: len(cluster.ready("inference")) == replicas, 420, 5)
     timed("HPA scales inference down", start)
+
+
+def moved_backups(source: Cluster, target: Cluster) -> None:
+    """Copy the volume of backups to another namespace, as an operator would through a bucket."""
+    image = image_of(source, "federated-server", "coordinator")
+    for each in (source, target):
+        each.kubectl("apply", "-f", "-", given=shelf(image))
+        each.kubectl("wait", "pod/shelf", "--for=condition=Ready", "--timeout=120s")
+    words = ["kubectl", "exec", "-i", "shelf", "--namespace"]
+    with subprocess.Popen(
+        [*words, source.namespace, "--", "tar", "-C", "/backups", "-cf", "-", "."],
+        stdout=subprocess.PIPE,
+    ) as out:
+        into = [
+            *words,
+            target.namespace,
+            "--",
+            "tar",
+            "-C",
+            "/backups",
+            "-xf",
+            "-",
+            "--no-same-owner",
+        ]
+        subprocess.run(into, stdin=out.stdout, check=True, timeout=300)
+    for each in (source, target):
+        each.kubectl("delete", "pod", "shelf", "--grace-period=1")
+
+
+def test_a_backup_restored_into_an_empty_namespace_answers_the_same(cluster: Cluster) -> None:
+    start = time.monotonic()
+    ended = subprocess.run(
+        [str(ROOT / "scripts" / "backup.sh"), "kubernetes", "--namespace", cluster.namespace],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    timed("backup Job", start)
+    before = predict(cluster)["document"]
+    other = Cluster(f"{cluster.namespace}-restored", cluster.tag)
+    start = time.monotonic()
+    try:
+        made = other.deploy("--no-join")
+        assert made.returncode == 0, made.stderr
+        moved_backups(cluster, other)
+        words = ["kubernetes", "--namespace", other.namespace, "--force"]
+        ended = subprocess.run(
+            [str(ROOT / "scripts" / "restore.sh"), *words],
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        other.kubectl("rollout", "status", "deployment/inference", "--timeout=300s", timeout=320)
+        timed("an empty namespace, restored, serves", start)
+        after = predict(other)["document"]
+        assert {**after, "request_id": ""} == {**before, "request_id": ""}
+        status = json.loads(
+            other.coordinator(
+                "fedrisk", "federation", "status", "--json", "--federation", f"{HOME}/.."
+            )
+        )
+        assert {each["site"] for each in status["sites"]} == set(SITES), "the authority's sites"
+    finally:
+        other.deploy("--delete", "--data")
