@@ -120,6 +120,24 @@ RUNS = sql.Table(
     sql.Column("ended", sql.String(40), nullable=False),
     sql.Column("code", sql.Integer, nullable=False),
 )
+#: What the watch was asked to do, from elsewhere.
+OPERATIONS = sql.Table(
+    "operations",
+    METADATA,
+    sql.Column("id", sql.String(64), primary_key=True),
+    sql.Column("command", sql.String(16), nullable=False),
+    sql.Column("arguments", sql.Text, nullable=False),
+    sql.Column("state", sql.String(16), nullable=False, index=True),
+    sql.Column("at", sql.String(40), nullable=False),
+    sql.Column("begun", sql.Integer, nullable=False),
+    # ISO 8601 in UTC; empty for never.
+    sql.Column("began", sql.String(40), nullable=False),
+    sql.Column("ended", sql.String(40), nullable=False),
+    sql.Column("code", sql.Integer),
+    sql.Column("answer", sql.Text, nullable=False),
+    sql.Column("lines", sql.Text, nullable=False),
+    sql.Column("told", sql.Integer, nullable=False),
+)
 JOBS = sql.Table(
     "jobs",
     METADATA,

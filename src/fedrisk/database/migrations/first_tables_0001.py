@@ -116,6 +116,22 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_table(
+        "operations",
+        sql.Column("id", sql.String(64), primary_key=True),
+        sql.Column("command", sql.String(16), nullable=False),
+        sql.Column("arguments", sql.Text, nullable=False),
+        sql.Column("state", sql.String(16), nullable=False),
+        sql.Column("at", sql.String(40), nullable=False),
+        sql.Column("begun", sql.Integer, nullable=False),
+        sql.Column("began", sql.String(40), nullable=False),
+        sql.Column("ended", sql.String(40), nullable=False),
+        sql.Column("code", sql.Integer),
+        sql.Column("answer", sql.Text, nullable=False),
+        sql.Column("lines", sql.Text, nullable=False),
+        sql.Column("told", sql.Integer, nullable=False),
+        if_not_exists=True,
+    )
+    op.create_table(
         "jobs",
         sql.Column("id", sql.String(64), primary_key=True),
         sql.Column("owner", sql.String(200), nullable=False),
@@ -158,3 +174,4 @@ def upgrade() -> None:
     op.create_index("ix_jobs_owner", "jobs", ["owner"], if_not_exists=True)
     op.create_index("ix_jobs_place", "jobs", ["place"], if_not_exists=True)
     op.create_index("ix_jobs_ended", "jobs", ["ended"], if_not_exists=True)
+    op.create_index("ix_operations_state", "operations", ["state"], if_not_exists=True)
