@@ -130,7 +130,7 @@ class World:
     def online(self) -> bool:
         """Whether both sites are connected."""
         told = run("federation", "status", "--federation", self.fed, "--json")
-        return sum(site["connection"] == "online" for site in told["sites"]) == len(self.sites)
+        return [site["connection"] for site in told["sites"]] == ["online"] * len(self.sites)
 
     def answer(self) -> dict[str, Any] | None:
         """Score and version that the champion gives for a row; None while it gives none."""

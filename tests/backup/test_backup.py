@@ -201,6 +201,18 @@ def test_a_failed_attempt_is_told_and_the_last_good_time_stays(home: Path, shelf
     assert status(shelf) == good | {"ok": False, "failed": "2026-01-02T02:00:00+00:00"}
 
 
+def test_a_coordinator_is_told_and_what_it_was_told_is_not_copied(
+    tmp_path: Path, home: Path, shelf: Path
+) -> None:
+    sources = Sources(folders={"federation": home})
+    _, manifest = create(shelf, sources, None, 3, lambda: START)
+    assert status(home) == status(shelf) != {}
+    assert status(home)["bytes"] == manifest.bytes
+    again, _ = create(shelf, sources, None, 3, lambda: START + timedelta(seconds=1))
+    restore(again, Targets({"federation": tmp_path / "x"}), None, START, force=False)
+    assert not (tmp_path / "x" / STATUS).exists()
+
+
 def test_a_full_disk_leaves_earlier_backups_and_no_draft(tmp_path: Path, home: Path) -> None:
     with mounted(tmp_path / "disk", "1500k") as disk:
         backup, manifest = make(disk, home, now=lambda: START)

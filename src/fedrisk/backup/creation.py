@@ -24,6 +24,9 @@ from fedrisk.home import locked
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
+#: Parts whose folders are told how it went as well: a coordinator shows that among its figures.
+TOLD = ("federation",)
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -93,6 +96,7 @@ def _create(
     now: Callable[[], datetime],
 ) -> tuple[Path, Manifest]:
     began = now()
+    told = [shelf, *(folder for name, folder in sources.folders.items() if name in TOLD)]
     draft = None
     try:
         name = name_of(began)
@@ -105,9 +109,9 @@ def _create(
     except BaseException:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
-        tell_failed(shelf, now())
+        tell_failed(told, now())
         raise
-    tell_done(shelf, manifest)
+    tell_done(told, manifest)
     forget(shelf, keep)
     return made, manifest
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,20 +96,22 @@ def forget(shelf: Path, keep: int) -> list[str]:
     return [each.name for each in old]
 
 
-def tell_done(shelf: Path, manifest: Manifest) -> None:
-    """Write down that a backup was made."""
-    _tell(shelf, {"time": manifest.time, "bytes": manifest.bytes, "ok": True, "failed": None})
+def tell_done(places: Sequence[Path], manifest: Manifest) -> None:
+    """Write down, in some folders, that a backup was made."""
+    _tell(places, {"time": manifest.time, "bytes": manifest.bytes, "ok": True, "failed": None})
 
 
-def tell_failed(shelf: Path, now: datetime) -> None:
+def tell_failed(places: Sequence[Path], now: datetime) -> None:
     """Write down that one was not; ``time`` and ``bytes`` stay those of the last that was."""
     before: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        before = json.loads((shelf / STATUS).read_text(encoding="utf-8"))
+        before = json.loads((places[0] / STATUS).read_text(encoding="utf-8"))
     last = {"time": before.get("time"), "bytes": before.get("bytes")}
-    with suppress(OSError):  # on a full disk the status ages, which is told as well
-        _tell(shelf, last | {"ok": False, "failed": now.isoformat(timespec="seconds")})
+    _tell(places, last | {"ok": False, "failed": now.isoformat(timespec="seconds")})
 
 
-def _tell(shelf: Path, document: dict[str, Any]) -> None:
-    write_whole(shelf / STATUS, json.dumps(document) + "\n")
+def _tell(places: Sequence[Path], document: dict[str, Any]) -> None:
+    for place in places:
+        # Where nothing can be written the status ages, which is told as well.
+        with suppress(OSError):
+            write_whole(place / STATUS, json.dumps(document) + "\n")

@@ -36,6 +36,8 @@ LOCK_SECONDS = 30.0
 _SQLITE = b"SQLite format 3\0"
 _BESIDE_SQLITE = ("-wal", "-shm", "-journal")
 _LEFT_OUT = {RESTORING, "lost+found"}
+#: How backups went is told anew by the next one, and is not true of what was restored.
+_NOT_COPIED = {"backup-status.json"}
 #: What makes a folder one of ours is put in its place last.
 _LAST = ("home.json", "federation.toml", "site.toml")
 
@@ -155,7 +157,8 @@ def _found(folder: Path) -> tuple[list[Path], list[Path]]:
         inner[:] = sorted(n for n in inner if n not in _LEFT_OUT and not n.startswith(REPLACED))
         links = [name for name in inner if (here / name).is_symlink()]
         folders.append(here)
-        files += [here / n for n in sorted([*names, *links]) if not n.endswith(".part")]
+        kept = {*names, *links} - _NOT_COPIED
+        files += [here / name for name in sorted(kept) if not name.endswith(".part")]
         inner[:] = [name for name in inner if name not in links]
     return folders, files
 

@@ -131,7 +131,7 @@ from fedrisk.home import Home
 from fedrisk.registry.promotion import promote
 from fedrisk.settings import read_settings
 sys.path.insert(0, {tests!r})
-from backup.test_recovery import STUDY
+from backup.test_server import STUDY
 from fedrisk.study.training import TrainingRequest
 
 home, rows = Path({home!r}), Path({rows!r})
