@@ -27,7 +27,7 @@ test: install ## Run the tests, except those that start a federation of processe
 	@scripts/ensure-command.sh java default-jre-headless # for the tests that run Spark
 	@scripts/ensure-command.sh promtool prometheus # for the tests of alerting rules
 	@scripts/ensure-command.sh amtool prometheus-alertmanager # for those of their routes
-	$(BIN)/pytest -m "not federation and not images and not kubernetes"
+	$(BIN)/pytest -m "not federation and not images and not compose and not kubernetes"
 
 .PHONY: e2e
 e2e: install ## Run the tests that start a federation of processes (minutes)
@@ -52,6 +52,12 @@ e2e-kubernetes: install ## The whole on the cluster of KUBECONFIG (half an hour;
 	@# FEDRISK_LOAD_IMAGES names a command that loads images: then they are built and loaded first.
 	@tests/kubernetes/prepare.sh
 	@eval "$$(tests/kubernetes/prepare.sh --tags)"; $(BIN)/pytest -m kubernetes -s -x tests/kubernetes
+
+.PHONY: e2e-compose
+e2e-compose: install ## The composed federation in containers: train, predict, kill, come back (docker or podman)
+	@# FEDRISK_TAG names images that are there; without it they are built.
+	[[ -n "$${FEDRISK_TAG:-}" ]] || scripts/build-images.sh
+	$(BIN)/pytest -s -m compose tests/deploy
 
 .PHONY: check
 check: install ## Formatting, lint, types, import rules, and rules of the tree
