@@ -19,9 +19,8 @@ from fedrisk.profiles.reference import read_reference
 from fedrisk.profiles.site_window import SiteWindow
 from fedrisk.registry.cache import MODEL, REFERENCE
 from fedrisk.registry.trial_control import TrialControl
-from fedrisk.retraining.http_server import HttpServer
 from fedrisk.retraining.plan import ChangePlan
-from fedrisk.retraining.ports import Assessment, Standing, StoredVersion, World
+from fedrisk.retraining.ports import Assessment, Server, Standing, StoredVersion, World
 from fedrisk.settings import Settings
 from fedrisk.study import parse_study
 from fedrisk.study.questions import ProfileRequest
@@ -152,7 +151,7 @@ class SitesWatch:
 
 
 def make_world(
-    sites: Federating, settings: Settings, name: str, plan: ChangePlan, server: HttpServer | None
+    sites: Federating, settings: Settings, name: str, plan: ChangePlan, server: Server | None
 ) -> World:
     """The world around one registered model of a home.
 
@@ -163,7 +162,7 @@ def make_world(
     name : str
         The registered model.
     plan : ChangePlan
-    server : HttpServer, optional
+    server : Server, optional
     """
     from fedrisk.registry.guarded import GuardedMoves
 

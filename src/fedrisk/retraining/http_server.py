@@ -53,10 +53,14 @@ class HttpServer:
         ready = self._document("/ready", (200, 503))
         model = ready.get("model") or {}
         refused = ready.get("refused") or {}
-        requests, errors, latency = counted(self._get("/metrics", (200,))[1].decode())
+        requests, errors, latency = counted(self.exposition())
         version = model.get("version")
         reason = str(refused.get("reason", ""))
         return Service(None if version is None else str(version), reason, requests, errors, latency)
+
+    def exposition(self) -> str:
+        """All its figures, in Prometheus' text format."""
+        return self._get("/metrics", (200,))[1].decode(errors="replace")
 
     def trial(self) -> TrialReport | None:
         """How the challenger does beside the champion; None while none is tried."""

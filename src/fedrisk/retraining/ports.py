@@ -146,6 +146,8 @@ class Service:
         Predictions answered, and answered by a fault of the server's, since it started.
     latency : dict of float to float
         Requests by the seconds within which they were answered, cumulative, the last infinite.
+    replicas : dict of str to Service
+        By address, where several servers are one service; empty where there is one.
     """
 
     version: str | None
@@ -153,6 +155,7 @@ class Service:
     requests: float = 0.0
     errors: float = 0.0
     latency: Mapping[float, float] = field(default_factory=dict)
+    replicas: Mapping[str, Service] = field(default_factory=dict)
 
 
 class Server(Protocol):

@@ -26,7 +26,8 @@ from fedrisk.errors import FedriskError, ModelNotFoundError, RegistryError, Tria
 from fedrisk.registry.trial_control import read_trial
 from fedrisk.serving.champion import Champion, ServedModel, state
 from fedrisk.serving.request import Row
-from fedrisk.serving.trial_metrics import Collected, PairFigures, Side, TrialMetrics
+from fedrisk.serving.trial_figures import TrialFigures
+from fedrisk.serving.trial_metrics import PairFigures, Side, TrialMetrics
 from fedrisk.serving.trial_report import TrialReport
 
 #: Rows that are scored between two turns of the event loop.
@@ -297,7 +298,7 @@ class Trial:
             raise TrialError(f"no trial is on: the challenger {why}")
         self._current(champion)
         versions = (champion.stored.version, challenger.stored.version)
-        figures = Collected(collected, *versions)
+        figures = TrialFigures(collected.collect(), *versions)
         return figures.report(champion.stored.name, self.rules.share, shadow=self.rules.shadow)
 
     def _missing(self) -> FedriskError:

@@ -1,28 +1,17 @@
-"""A trial's counters: moved where requests are answered, read back over all workers."""
+"""A trial's counters, moved where requests are answered."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import cached_property
-from math import inf
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from fedrisk.errors import FedriskError, ModelNotFoundError
 from fedrisk.serving.champion import ServedModel
-from fedrisk.serving.trial_report import (
-    Answered,
-    Compared,
-    LevelChange,
-    Shadowed,
-    Timing,
-    TrialReport,
-    timing,
-)
+from fedrisk.serving.trial_figures import STARTED
 
 #: Differences of risk, without their sign.
 DIFFERENCE_BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -152,7 +141,7 @@ class TrialMetrics:
             registry=registry,
         )
         self._since = Gauge(
-            "trial_started_timestamp_seconds",
+            STARTED,
             "When both were first served together, in seconds since 1970.",
             PAIR,
             registry=registry,
@@ -175,89 +164,3 @@ class TrialMetrics:
             self._started.add(versions)
             self._since.labels(*versions).set(at.timestamp())
         return PairFigures(self, champion.stored.version, challenger.stored.version)
-
-
-class Collected:
-    """One pair's figures in a registry, added up over workers where there are several.
-
-    Parameters
-    ----------
-    registry : CollectorRegistry
-        What `/metrics` tells.
-    champion, challenger : str
-        Versions.
-    """
-
-    def __init__(self, registry: CollectorRegistry, champion: str, challenger: str) -> None:
-        self._registry = registry
-        self._versions = {"version": challenger, "against": champion}
-        self._reversed = {"version": champion, "against": challenger}
-
-    @cached_property
-    def _samples(self) -> dict[str, list[tuple[dict[str, str], float]]]:
-        found = defaultdict(list)
-        for metric in self._registry.collect():
-            for sample in metric.samples:
-                found[sample.name].append((sample.labels, sample.value))
-        return found
-
-    def _matching(self, name: str, labels: dict[str, str]) -> list[tuple[dict[str, str], float]]:
-        return [each for each in self._samples.get(name, ()) if labels.items() <= each[0].items()]
-
-    def _sum(self, name: str, labels: dict[str, str]) -> float:
-        return sum(value for _, value in self._matching(name, labels))
-
-    def _buckets(self, name: str, labels: dict[str, str]) -> dict[float, float]:
-        found = self._matching(f"{name}_bucket", labels)
-        return {float(each["le"]): value for each, value in found}
-
-    def _timing(self, name: str, labels: dict[str, str]) -> Timing | None:
-        return timing(self._buckets(name, labels), self._sum(f"{name}_sum", labels))
-
-    def _answered(self, who: str, labels: dict[str, str]) -> Answered:
-        return Answered(
-            version=labels["version"],
-            requests=int(self._buckets(f"{who}_seconds", labels).get(inf, 0)),
-            rows=int(self._sum(f"{who}_rows_total", labels)),
-            errors=int(self._sum(f"{who}_errors_total", labels)),
-            seconds=self._timing(f"{who}_seconds", labels),
-        )
-
-    def _shadowed(self) -> Shadowed:
-        labels = self._versions | {"role": "shadow"}
-        return Shadowed(
-            rows=int(self._sum("challenger_rows_total", labels)),
-            errors=int(self._sum("challenger_errors_total", labels)),
-            dropped=int(self._sum("challenger_dropped_rows_total", self._versions)),
-            seconds=self._timing("challenger_seconds", labels),
-        )
-
-    def _compared(self) -> Compared:
-        name = "challenger_risk_difference"
-        buckets = self._buckets(name, self._versions)
-        rows = buckets.get(inf, 0.0)
-        total = self._sum(f"{name}_sum", self._versions)
-        changes = self._matching("challenger_level_changes_total", self._versions)
-        return Compared(
-            rows=int(rows),
-            mean=total / rows if rows else None,
-            above={b: 1 - count / rows for b, count in buckets.items() if b < inf} if rows else {},
-            level_changes=tuple(
-                LevelChange(labels["champion"], labels["challenger"], int(value))
-                for labels, value in sorted(changes, key=lambda each: sorted(each[0].items()))
-            ),
-        )
-
-    def report(self, name: str, share: float, *, shadow: bool) -> TrialReport:
-        """The figures, as `GET /trial` answers them."""
-        started = self._sum("trial_started_timestamp_seconds", self._versions)
-        return TrialReport(
-            name=name,
-            since=datetime.fromtimestamp(started, UTC),
-            share=share,
-            shadow=shadow,
-            champion=self._answered("trial_champion", self._reversed),
-            challenger=self._answered("challenger", self._versions | {"role": "canary"}),
-            shadowed=self._shadowed(),
-            compared=self._compared(),
-        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import floor, inf
+from typing import Any
 
 from fedrisk.models.comparison import Comparison
 from fedrisk.retraining.plan import ChangePlan
@@ -70,7 +72,7 @@ def service_fault(scene: Scene) -> str:
     return figures_fault(found, scene.loop.fact("promoted", "service"), scene.plan)
 
 
-def figures_fault(found: Service, before: Mapping[str, object] | None, plan: ChangePlan) -> str:
+def figures_fault(found: Service, before: Mapping[str, Any] | None, plan: ChangePlan) -> str:
     """What errors and times since the promotion say against a champion; empty where nothing.
 
     Parameters
@@ -81,14 +83,12 @@ def figures_fault(found: Service, before: Mapping[str, object] | None, plan: Cha
         `counters` at the promotion; None counts from the server's start.
     plan : ChangePlan
     """
-    start = _Counters(before, found)
-    requests, errors = found.requests - start.requests, found.errors - start.errors
+    requests, errors, latency = since(before, found)
     seen = requests + errors
     if seen < plan.service.least_requests:
         return ""
     if errors > plan.service.most_errors * seen:
         return f"{errors:,.0f} of {seen:,.0f} requests ended in a fault of the server's"
-    latency = {le: count - start.latency.get(le, 0.0) for le, count in found.latency.items()}
     if not latency.get(inf):
         return ""
     p99 = quantile(latency, 0.99)
@@ -97,30 +97,47 @@ def figures_fault(found: Service, before: Mapping[str, object] | None, plan: Cha
     return ""
 
 
-def counters(found: Service) -> dict[str, object]:
-    """A server's counters, as JSON values."""
-    return {
+def counters(found: Service) -> dict[str, Any]:
+    """A service's counters, as JSON values; those of its servers below ``replicas``."""
+    told: dict[str, Any] = {
         "requests": found.requests,
         "errors": found.errors,
         "latency": [[None if le == inf else le, n] for le, n in sorted(found.latency.items())],
     }
+    if found.replicas:
+        told["replicas"] = {at: counters(each) for at, each in found.replicas.items()}
+    return told
 
 
-class _Counters:
-    """Counters at the promotion; zero where the server was started again since."""
+def since(
+    before: Mapping[str, Any] | None, found: Service
+) -> tuple[float, float, dict[float, float]]:
+    """Requests, errors and cumulative counts by seconds since an earlier time.
 
-    def __init__(self, before: Mapping[str, object] | None, found: Service) -> None:
-        self.requests = self.errors = 0.0
-        self.latency: dict[float, float] = {}
-        if before is None:
-            return
-        requests, errors = float(str(before["requests"])), float(str(before["errors"]))
-        if requests > found.requests or errors > found.errors:
-            return
-        self.requests, self.errors = requests, errors
-        pairs = before["latency"]
-        if isinstance(pairs, list):
-            self.latency = {inf if le is None else le: count for le, count in pairs}
+    A server that was started again since, or that was not there, counts from nothing; one that is
+    gone counts no more.
+
+    Parameters
+    ----------
+    before : dict or None
+        `counters` then; None counts from the servers' starts.
+    found : Service
+    """
+    if found.replicas and (before is None or "replicas" in before):
+        known = {} if before is None else before["replicas"]
+        parts = [since(known.get(at), each) for at, each in found.replicas.items()]
+        latency: defaultdict[float, float] = defaultdict(float)
+        for _, _, each in parts:
+            for le, count in each.items():
+                latency[le] += count
+        return sum(p[0] for p in parts), sum(p[1] for p in parts), dict(latency)
+    if before is None:
+        return found.requests, found.errors, dict(found.latency)
+    requests, errors = found.requests - before["requests"], found.errors - before["errors"]
+    if requests < 0 or errors < 0:
+        return found.requests, found.errors, dict(found.latency)
+    then = {inf if le is None else le: count for le, count in before["latency"]}
+    return requests, errors, {le: n - then.get(le, 0.0) for le, n in found.latency.items()}
 
 
 def _matured_harm(scene: Scene) -> Goes | None:
