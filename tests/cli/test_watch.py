@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
+import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from running import environment, wait_until
 
-from fedrisk.cli.watch import Commands
+from fedrisk.federation.engines.processes import free_ports
+from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 from fedrisk.home import Home
 
 from ..serving.conftest import store
@@ -57,40 +58,72 @@ def test_what_does_not_fit_is_refused_at_once(words: list[str], tmp_path: Path) 
     assert "no site is named" in refused(*home)
     assert "takes --federation" in refused(*home, "--engine", "deployed")
     assert "no cron expression" in refused(*words, "--drift", "often")
+    assert "needs --metrics-port" in refused(*words, "--operations")
     assert "without a token" in refused(*words, "--metrics-host", "0.0.0.0", "--metrics-port", "0")
     Path(home[1], "alerts.toml").write_text("colour = 1")
     assert "alerts.toml" in refused(*words)
 
 
-def test_a_command_ends_with_the_watch(tmp_path: Path) -> None:
-    commands = Commands(60.0)
-    with commands:
-        done = commands.run(("models", "--home", str(tmp_path / "nowhere"), "--json"))
-        assert done.code == 5
-        assert "is not a fedrisk home" in done.error
-        commands._running = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"])
-        running, began = commands._running, time.monotonic()
-    assert running.returncode == -signal.SIGTERM
-    assert time.monotonic() - began < 20
+def trigger(*words: str) -> subprocess.CompletedProcess[str]:
+    """`fedrisk trigger` as a scheduler's job runs it."""
+    command = [sys.executable, "-m", "fedrisk", "trigger", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment(), check=False, timeout=300
+    )
 
 
-HANGS = """
-import signal, subprocess, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-print('{"left": %d}' % left.pid, file=sys.stderr, flush=True)
-time.sleep(99)
-"""
-
-
-def test_a_command_that_hangs_is_ended_whatever_it_leaves_running(
-    capfd: pytest.CaptureFixture[str],
+@pytest.mark.slow
+def test_what_is_asked_is_done_before_and_after_the_first_model_and_over_a_kill(
+    tmp_path: Path,
 ) -> None:
-    commands = Commands(2.0, 0.2, (sys.executable, "-c", HANGS))
-    with commands:
-        done = commands.run(("retrain",))
-        # It still runs: nobody waited for it.
-        os.kill(json.loads(capfd.readouterr().err)["left"], signal.SIGKILL)
-        assert done.code == -signal.SIGKILL
-        assert "had not ended" in done.error
-        assert Commands(60.0, program=(sys.executable, "-c", "print('{}')")).run(()).answer == {}
+    """A watch beside a fresh federation, in whose home it is, and a kill in the middle."""
+    fed = tmp_path / "fed"
+    federation = Federation.create(fed, new_settings(["127.0.0.1"], 9), datetime.now(UTC))
+    token = tmp_path / "token"
+    token.write_text("a secret")
+    (port,) = free_ports(1)
+    words = ["--engine", "deployed", "--federation", str(fed), "--drift", "never"]
+    served = ["--metrics-port", str(port), "--operations", "--operations-token-file", str(token)]
+    at = ["--at", f"http://127.0.0.1:{port}", "--token-file", str(token), "--json"]
+
+    def lives() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def watching() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([*WATCH, *words, *served], env=environment())
+        assert wait_until(lives, 120)
+        return process
+
+    process = watching()
+    try:
+        early = trigger("drift", *at)
+        assert (early.returncode, "no champion yet" in early.stdout) == (8, True)
+        bad = tmp_path / "other"
+        bad.write_text("guessed")
+        other = ["--at", at[1], "--token-file", str(bad)]
+        assert trigger("drift", *other).returncode == 12
+        process.kill()
+        process.wait()
+        # Asked of nobody: the asker waits until the watch is there again.
+        asking = subprocess.Popen(
+            [sys.executable, "-m", "fedrisk", "trigger", "drift", *at, "--id", "mine"],
+            stdout=subprocess.PIPE,
+            env=environment(),
+        )
+        store(Home(federation.home))
+        process = watching()
+        out, _ = asking.communicate(timeout=300)
+        # The command itself says why it cannot look.
+        found = json.loads(out)
+        assert (found["id"], found["state"], found["begun"]) == ("mine", "ended", 1)
+        assert asking.returncode == found["code"] == 2
+        assert "no site yet" in found["answer"]["error"]
+        again = trigger("drift", *at, "--id", "mine")
+        assert json.loads(again.stdout) == found
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
-from fedrisk.errors import UsageError
 from fedrisk.monitoring.alerts.channels import LogChannel
 from fedrisk.monitoring.alerts.notifier import Notifier
 from fedrisk.monitoring.alerts.rules import AlertRules
 from fedrisk.monitoring.alerts.store import AlertStore
+from fedrisk.retraining.operating import Operating
+from fedrisk.retraining.operation import Asked, Operation
+from fedrisk.retraining.operation_store import OperationStore
 from fedrisk.retraining.schedule import Schedule
 from fedrisk.retraining.states import ENDS
-from fedrisk.retraining.watch import OPEN, Finished, Watch
-from fedrisk.retraining.watch_figures import WatchFigures, serve_figures
+from fedrisk.retraining.watch import ITSELF, OPEN, Finished, Watch
+from fedrisk.retraining.watch_figures import WatchFigures
 from fedrisk.retraining.watch_store import LastRun, WatchStore
 
 START = datetime(2026, 1, 5, 7, tzinfo=UTC)
@@ -291,22 +291,78 @@ def test_figures_tell_what_was_found(url: str, world: World) -> None:
     assert value("drift_status", {"status": "harm"}) == 0
 
 
-def test_figures_are_scraped_with_the_token_alone(world: World) -> None:
-    registry = WatchFigures(lambda: world.now).registry
-    with serve_figures(registry, "127.0.0.1", 0, "secret") as port:
-        address = f"http://127.0.0.1:{port}"
-        request = Request(f"{address}/metrics", headers={"Authorization": "Bearer secret"})
-        for asked in (request, f"{address}/health"):
-            with urlopen(asked, timeout=10) as answer:
-                assert answer.status == 200
-                assert (b"drift_severity" in answer.read()) == (asked is request)
-        for path, code in (("/metrics", 401), ("/other", 404)):
-            with pytest.raises(HTTPError) as caught:
-                urlopen(f"{address}{path}", timeout=10)
-            assert caught.value.code == code
-            caught.value.close()
-    for host, told in (("0.0.0.0", "without a token"), ("nowhere", "no address")):
-        with pytest.raises(UsageError, match=told), serve_figures(registry, host, 0):
-            pass
-    with serve_figures(registry, "localhost", 0) as port:
-        assert port
+@pytest.fixture
+def asked(url: str, world: World) -> Iterator[Watch]:
+    """A watch that is asked for things, with nothing on its calendar."""
+    operating = Operating(OperationStore(url), lambda: world.now, lambda each: ("train", "x"))
+    made = replace(make(url, world, operating=operating), schedules={})
+    yield made
+    operating.store.close()
+
+
+def ask(watch: Watch, *wanted: Asked) -> None:
+    assert watch.operating is not None
+    for number, each in enumerate(wanted):
+        watch.operating.store.add(each, START + timedelta(seconds=number))
+
+
+def ended(watch: Watch, identifier: str) -> Operation:
+    assert watch.operating is not None
+    found = watch.operating.store.find(identifier)
+    assert found is not None
+    return found
+
+
+def test_what_is_asked_for_runs_as_by_schedule(asked: Watch, world: World) -> None:
+    world.answers["drift"] = Finished(0, HARM)
+    world.answers["retrain"] = Finished(0, DONE | {"id": "l"})
+    world.answers["train"] = Finished(0, {"model_version": "2"})
+    manual = Asked("r", "retrain", {"trigger": "manual"})
+    ask(asked, Asked("d", "drift", {}), manual, Asked("t", "train", {"study": "x"}))
+    turns = [asked.turn() for _ in range(4)]
+    assert turns == [["asked: drift"], ["asked: retrain"], ["asked: train"], []]
+    # A look that finds harm is followed by a retraining, as always.
+    assert [" ".join(words[:3]) for words in world.ran] == [
+        "drift --home h",
+        "retrain --trigger drift",
+        "retrain --trigger manual",
+        "train x",
+    ]
+    assert world.ran[2][3:] == ("--home", "h", "--server", "s", "--json")
+    assert ended(asked, "d").answer == HARM
+    assert ended(asked, "r").answer["state"] == "done"
+    assert {each.alert.kind for each in asked.notifier.store.all()} == {"harm"}
+
+
+def test_a_fault_of_the_watch_is_told_and_ends_nothing(
+    watch: Watch, world: World, monkeypatch
+) -> None:
+    watch.turn()
+
+    def fail(words: Sequence[str]) -> Finished:
+        raise ZeroDivisionError("a value of somebody's row")
+
+    object.__setattr__(watch, "run", fail)
+    world.now += timedelta(hours=5)
+    # The digest comes after the look that fails.
+    assert watch.turn() == ["digest"]
+    (fault,) = watch.notifier.store.all()
+    assert (fault.alert.subject, fault.active) == (ITSELF, True)
+    assert fault.alert.text.startswith("drift: ZeroDivisionError")
+    assert "somebody" not in fault.alert.text
+    object.__setattr__(watch, "run", world.run)
+    assert watch.turn() == []
+    assert [each.active for each in watch.notifier.store.all()] == [False]
+
+
+def test_alerts_that_fail_end_nothing_either(watch: Watch, world: World, monkeypatch) -> None:
+    watch.turn()
+
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(Notifier, "again", fail)
+    monkeypatch.setattr(Notifier, "observe", fail)
+    world.now += timedelta(hours=5)
+    assert watch.turn() == ["digest"]
+    assert world.commands == ["drift"]

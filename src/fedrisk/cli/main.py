@@ -29,6 +29,7 @@ COMMANDS = {
     "promote": ("fedrisk.cli.models:promote", "Make a version the champion."),
     "rollback": ("fedrisk.cli.models:rollback", "Return to the champion before this one."),
     "watch": ("fedrisk.cli.watch:watch", "Look for drift and retrain by schedule."),
+    "trigger": ("fedrisk.cli.trigger:trigger", "Have a running watch look, retrain or train."),
     "alerts": ("fedrisk.cli.alerts:alerts", "List alerts, and try the ways to people."),
     "retrain": ("fedrisk.cli.retrain:retrain", "The loop once: judge, fit, gate, try, promote."),
     "federation": ("fedrisk.cli.federation:federation", "Run a federation of real machines."),

@@ -93,9 +93,16 @@ class Arguments:
     help="Seconds to wait for a trial, an approval or a watch; the same command goes on later.",
 )
 @click.option("--dry-run", is_flag=True, help="Judge and decide, fit nothing, keep nothing.")
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 21 while it waits, 22 where it is refused, 23 where it is given up or back.",
+)
 @json_option
 @click.pass_context
-def retrain(context: click.Context, /, home: Path | None, as_json: bool, **given: Any) -> None:
+def retrain(
+    context: click.Context, /, home: Path | None, exit_code: bool, as_json: bool, **given: Any
+) -> None:
     """Run the loop once: judge, fit challengers, gate, try in service, promote, watch, return.
 
     A retraining that is open is gone on with, wherever its process ended.
@@ -109,6 +116,10 @@ def retrain(context: click.Context, /, home: Path | None, as_json: bool, **given
     settings = _settings(home)
     document = _dry(arguments, settings) if arguments.dry_run else _run(arguments, settings)
     click.echo(json.dumps(document) if as_json else shown(document))
+    if exit_code and not arguments.dry_run:
+        from fedrisk.retraining.asking import retraining_code
+
+        context.exit(retraining_code(str(document["state"])))
 
 
 def _settings(home: Path | None) -> Settings:
@@ -132,12 +143,12 @@ def _name(home: Home, settings: Settings) -> str:
 
 
 def _server(arguments: Arguments) -> Any:
-    from fedrisk.retraining.http_server import HttpServer
+    from fedrisk.retraining.replicas import open_server
 
     if arguments.server is None:
         return None
     key = "" if arguments.server_key is None else arguments.server_key.read_text("utf-8").strip()
-    return HttpServer(arguments.server, key)
+    return open_server(arguments.server, key)
 
 
 def _run(arguments: Arguments, settings: Settings) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def init(
         return
     found = JoinBundle.read(bundle)
     check_version(found.version, "the coordinator")
-    health = {"health_listen": health_listen, "health_port": health_port}
+    health: dict[str, str | int] = {"health_listen": health_listen, "health_port": health_port}
     made = SiteFolder.create(folder, found, data, **health)
     _tell_request(made, made.request(), as_json)
 

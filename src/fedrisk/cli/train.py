@@ -53,6 +53,7 @@ class Arguments:
     until: str | None
     policy: Path | None
     resume: str | None
+    run_id: str | None
     on_interrupt: str
     promote: bool
     written: frozenset[str]
@@ -66,6 +67,8 @@ class Arguments:
             if self.study_name is None:
                 raise UsageError("no study is named", hint="--study FILE, or a built-in's name")
             return
+        if self.run_id is not None:
+            raise UsageError("--resume names the run: leave out --run-id")
         fixed = [_flag(name) for name in FIXED if name in self.written]
         if fixed:
             raise UsageError(
@@ -145,6 +148,7 @@ def _flag(name: str) -> str:
     metavar="RUN_ID",
     help="Take up or follow a run that began, as it was asked for; local rows by --site again.",
 )
+@click.option("--run-id", hidden=True, help="Name of the run, so that its asker can take it up.")
 @click.option(
     "--on-interrupt",
     type=click.Choice(["leave", "stop"]),
@@ -251,6 +255,7 @@ def _new(arguments: Arguments, sites: tuple[str, ...], started: datetime) -> Tra
         deadline=arguments.deadline,
         since=arguments.since,
         until=arguments.until,
+        run_id=arguments.run_id,
     )
 
 

@@ -79,8 +79,9 @@ def new_request(
     base: dict[str, Any] | None = None,
     since: str | None = None,
     until: str | None = None,
+    run_id: str | None = None,
 ) -> TrainingRequest:
-    """A request with a run id of its own; rows are judged mature as of now.
+    """A request with a run id of its own, unless one is named; rows are judged mature as of now.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def new_request(
     window = _window(study, since, until)
     limits = {} if deadline is None else {"deadline": deadline}
     request = TrainingRequest(
-        run_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        run_id=run_id or f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         study=study,
         model=model,
         strategy=strategy,

@@ -1,15 +1,14 @@
-"""`fedrisk watch`: look for drift and retrain by schedule, and tell people."""
+"""`fedrisk watch`: look for drift and retrain by schedule, do what is asked, and tell people."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,17 +17,93 @@ from fedrisk.errors import UsageError
 from fedrisk.home import Home, locked
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from fedrisk.retraining.commands import Commands
+    from fedrisk.retraining.operating import Beginning, Operating
+    from fedrisk.retraining.operation import Operation
     from fedrisk.retraining.watch import Finished, Watch
     from fedrisk.settings import Settings
 
 #: Seconds between two looks at what is due.
 LOOK_SECONDS = 5.0
-#: Seconds that a command has to end when the watch is told to.
-GRACE = 30.0
 #: Seconds that a retraining may wait in the middle before the watch looks at other things.
 WAIT_SECONDS = 60.0
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was given on the command line."""
+
+    sites: tuple[str, ...]
+    engine: str
+    federation: Path | None
+    server: str | None
+    server_key: Path | None
+    drift: str | None
+    retrain: str | None
+    metrics_host: str
+    metrics_port: int | None
+    metrics_token_file: Path | None
+    operations: bool
+    operations_token_file: Path | None
+
+    def check(self) -> None:
+        """Raise UsageError where arguments do not fit together."""
+        deployed = self.engine == "deployed"
+        if deployed and (self.sites or self.federation is None):
+            raise UsageError("--engine deployed takes --federation DIR, and no --site")
+        if not deployed and self.federation is not None:
+            raise UsageError(f"--engine {self.engine} takes no --federation")
+        if not deployed and not read_sites(self.sites):
+            raise UsageError("no site is named", hint="--site NAME=FILE, once for each site")
+        if self.operations and (self.metrics_port is None or self.operations_token_file is None):
+            raise UsageError(
+                "--operations needs --metrics-port and --operations-token-file",
+                hint="operations are asked for there, by whoever has the token",
+            )
+        if self.operations_token_file is not None and not self.operations:
+            raise UsageError("--operations-token-file without --operations opens nothing")
+
+    def where(self) -> tuple[str, ...]:
+        """Options that say how the sites are asked."""
+        words = ["--engine", self.engine]
+        if self.federation is not None:
+            words += ["--federation", str(self.federation)]
+        for site in self.sites:
+            words += ["--site", site]
+        return tuple(words)
+
+    def retraining(self) -> tuple[str, ...]:
+        """Options of `fedrisk retrain` alone; what waits is left, and taken up again later."""
+        words: tuple[str, ...] = ("--wait", f"{WAIT_SECONDS:g}")
+        words += () if self.server is None else ("--server", self.server)
+        return words if self.server_key is None else (*words, "--server-key", str(self.server_key))
+
+    def training(self, home: Home, operation: Operation) -> tuple[str, ...]:
+        """The command line of a training that somebody asked for.
+
+        The run has the operation's name, so that one in whose middle the watch ended is taken up,
+        and not begun a second time.
+        """
+        asked = operation.asked
+        words = ["train", *self.where(), "--json"]
+        if self.engine != "deployed":
+            words += ["--home", str(home.root)]
+        if asked.arguments.get("promote"):
+            words.append("--promote")
+        run = f"asked-{asked.id}"
+        if (home.run(run) / "request.json").exists():
+            return (*words, "--resume", run)
+        study = home.serving / "asked" / f"{asked.id}.toml"
+        study.parent.mkdir(parents=True, exist_ok=True)
+        study.write_text(asked.arguments["study"], encoding="utf-8")
+        for name in ("model", "strategy"):
+            if name in asked.arguments:
+                words += [f"--{name}", asked.arguments[name]]
+        return (*words, "--study", str(study), "--run-id", run)
 
 
 @click.command()
@@ -39,7 +114,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
     type=click.Choice(["local", "deployed"]),
     default="local",
     show_default=True,
-    help="How the sites are asked; deployed: a running federation.",
+    help="How the sites are asked; deployed: a running federation, whose home is the default.",
 )
 @click.option(
     "--federation",
@@ -55,135 +130,224 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
     "--metrics-port", type=click.IntRange(0, 65_535), help="Figures for Prometheus; off without."
 )
 @click.option("--metrics-token-file", type=_FILE, help="What a scrape must send, as bearer token.")
-def watch(
-    home: Path | None,
-    sites: tuple[str, ...],
-    engine: str,
-    federation: Path | None,
-    server: str | None,
-    server_key: Path | None,
-    drift: str | None,
-    retrain: str | None,
-    metrics_host: str,
-    metrics_port: int | None,
-    metrics_token_file: Path | None,
-) -> None:
+@click.option("--operations", is_flag=True, help="Take operations at that port, too.")
+@click.option(
+    "--operations-token-file", type=_FILE, help="What who asks for one must send, as bearer token."
+)
+def watch(home: Path | None, **given: Any) -> None:
     """Run `fedrisk drift` and `fedrisk retrain` when they are due, until told to end.
 
     Schedules come from the change plan (`plan.toml` in the home): every six hours and every Monday
-    without one. `alerts.toml` in the home says who is told of what.
+    without one. `alerts.toml` in the home says who is told of what. With --operations it runs what
+    `fedrisk trigger` asks for, one after the other. Without a champion it waits for the first.
     """
-    from contextlib import nullcontext
-
     from fedrisk.logs import configure_logs
-    from fedrisk.retraining.watch_figures import WatchFigures, serve_figures
+    from fedrisk.retraining.commands import Commands
+    from fedrisk.retraining.watch_figures import WatchFigures
     from fedrisk.settings import read_settings
 
+    arguments = Arguments(**given)
+    arguments.check()
     settings = read_settings()
-    if home is not None:
-        settings = settings.model_copy(update={"home": home})
+    settings = settings.model_copy(update={"home": _place(home, arguments, settings)})
     place = Home(settings.home).existing()
-    words = _words(place, sites, engine, federation)
     configure_logs(settings.log_format, settings.log_level)
     figures = WatchFigures(_now)
-    token = metrics_token_file.read_text(encoding="utf-8").strip() if metrics_token_file else ""
-    serving = (
-        nullcontext()
-        if metrics_port is None
-        else serve_figures(figures.registry, metrics_host, metrics_port, token)
-    )
-    commands = Commands(settings.command_hours * 3600)
-    more = _retrain_words(server, server_key)
-    made = _make(place, settings, words, more, (drift, retrain), commands, figures)
+    commands, wake = Commands(settings.command_hours * 3600), threading.Event()
+    operating = _operating(place, settings, arguments) if arguments.operations else None
+    watching = Watching(place, settings, arguments, commands, figures, operating, wake)
+    # What does not fit is told before the watch waits for anything.
+    watching.check()
+    serving = _serving(arguments, figures.registry, operating, commands, wake)
     with locked(place.root / "watch.lock", patience=1.0), serving, commands:
-        click.echo(_announcement(made), err=True)
-        _watch(made, threading.Event())
+        watching.run()
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _words(
-    home: Home, sites: tuple[str, ...], engine: str, federation: Path | None
-) -> tuple[str, ...]:
-    """Options that every command gets."""
-    words = ["--home", str(home.root), "--engine", engine]
-    if engine == "deployed":
-        if sites or federation is None:
-            raise UsageError("--engine deployed takes --federation DIR, and no --site")
-        return (*words, "--federation", str(federation))
-    if federation is not None:
-        raise UsageError(f"--engine {engine} takes no --federation")
-    if not read_sites(sites):
-        raise UsageError("no site is named", hint="--site NAME=FILE, once for each site")
-    for site in sites:
-        words += ["--site", site]
-    return tuple(words)
+def _place(home: Path | None, arguments: Arguments, settings: Settings) -> Path:
+    """The home: the one that is named, or the federation's, where it may have to be made."""
+    if home is not None or arguments.federation is None:
+        return home or settings.home
+    from fedrisk.federation.provisioning.coordinator import Federation
+
+    return Home(Federation.open(arguments.federation).home).prepare().root
 
 
-def _retrain_words(server: str | None, key: Path | None) -> tuple[str, ...]:
-    """Options of `fedrisk retrain` alone; what waits is left, and taken up again later."""
-    words: tuple[str, ...] = ("--wait", f"{WAIT_SECONDS:g}")
-    words += () if server is None else ("--server", server)
-    return words if key is None else (*words, "--server-key", str(key))
+def _operating(home: Home, settings: Settings, arguments: Arguments) -> Operating:
+    from fedrisk.retraining.operating import Operating
+    from fedrisk.retraining.operation_store import OperationStore
 
-
-def _make(
-    home: Home,
-    settings: Settings,
-    words: tuple[str, ...],
-    more: tuple[str, ...],
-    given: tuple[str | None, str | None],
-    commands: Commands,
-    figures: Callable[[str, Finished], None],
-) -> Watch:
-    from fedrisk.monitoring.alerts.notifier import Notifier
-    from fedrisk.monitoring.alerts.rules import read_rules
-    from fedrisk.monitoring.alerts.store import AlertStore
-    from fedrisk.registry.cache import read_model
-    from fedrisk.retraining.loop_store import LoopStore
-    from fedrisk.retraining.plan import read_plan
-    from fedrisk.retraining.schedule import Schedule
-    from fedrisk.retraining.watch import JobName, Watch
-    from fedrisk.retraining.watch_store import WatchStore
-
-    plan, rules = read_plan(home.plan), read_rules(home.alerts)
-    expressions: dict[JobName, str] = {
-        "drift": given[0] or plan.drift_schedule,
-        "retrain": given[1] or plan.retrain_schedule,
-        "digest": rules.digest,
-    }
     url = settings.database(home.state)
-    model = settings.registry_name or read_model(home.champion).name
-    loops = LoopStore(url)
-    return Watch(
-        model=model,
-        schedules={
-            job: Schedule(text) for job, text in expressions.items() if text not in ("", "never")
-        },
-        words=words,
-        store=WatchStore(url, model),
-        notifier=Notifier.open(AlertStore(url, model), rules),
-        run=commands.run,
-        clock=_now,
-        idle=lambda: loops.idle(model, _now()),
-        more={"retrain": more},
-        tidy=lambda now: _forget(url, now - timedelta(days=settings.keep_days)),
-        listeners=(figures,),
+    return Operating(
+        # Asked of this watch alone: not in a database that others share.
+        OperationStore(f"sqlite:///{home.state}"),
+        _now,
+        lambda operation: arguments.training(home, operation),
+        lambda identifier: _standing(url, identifier),
     )
 
 
-def _forget(url: str, time: datetime) -> None:
-    """Delete windows and verdicts that are older than they are kept."""
-    from fedrisk.monitoring.store import VerdictStore
-    from fedrisk.profiles.store import WindowStore
+def _standing(url: str, identifier: str) -> Mapping[str, Any] | None:
+    """How a retraining stands."""
+    from fedrisk.cli.retrain import document_of
+    from fedrisk.retraining.loop_store import LoopStore
 
-    for store in (WindowStore(url), VerdictStore(url)):
+    store = LoopStore(url)
+    try:
+        loop = store.find(identifier)
+    finally:
+        store.close()
+    if loop is None:
+        return None
+    document = document_of(loop, loop.fact("promoted", "version"))
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _serving(
+    arguments: Arguments,
+    registry: CollectorRegistry,
+    operating: Operating | None,
+    commands: Commands,
+    wake: threading.Event,
+) -> AbstractContextManager[object]:
+    from fedrisk.retraining.watch_server import Desk, Tokens, serve_watch
+
+    if arguments.metrics_port is None:
+        return nullcontext()
+    desk = None if operating is None else Desk(operating.store, _now, wake.set, commands.told)
+    tokens = Tokens(arguments.metrics_token_file, arguments.operations_token_file)
+    host, port = arguments.metrics_host, arguments.metrics_port
+    return serve_watch(registry, host, port, tokens, desk)
+
+
+@dataclass(frozen=True)
+class Watching:
+    """One watch as it runs: before there is a model, and from then on."""
+
+    home: Home
+    settings: Settings
+    arguments: Arguments
+    commands: Commands
+    figures: Callable[[str, Finished], None]
+    operating: Operating | None
+    wake: threading.Event
+
+    def check(self) -> None:
+        """Read what people wrote, so that it fails at once where it is wrong."""
+        from fedrisk.monitoring.alerts.notifier import Notifier
+        from fedrisk.monitoring.alerts.rules import read_rules
+        from fedrisk.monitoring.alerts.store import AlertStore
+
+        self._schedules()
+        Notifier.open(AlertStore(self._url, ""), read_rules(self.home.alerts))
+
+    def run(self) -> None:
+        """Take turn after turn, until the process ends."""
+        beginning = self._beginning()
+        if self._model() is None:
+            click.echo("no champion yet: waiting for the first model", err=True)
+        while self._model() is None:
+            _guarded(beginning.turn)
+            self._pause()
+        made = self._make()
+        click.echo(_announcement(made), err=True)
+        while True:
+            made.turn()
+            self._pause()
+
+    def _pause(self) -> None:
+        """Until the next look, or until somebody asks for something."""
+        self.wake.wait(LOOK_SECONDS)
+        self.wake.clear()
+
+    @property
+    def _url(self) -> str:
+        return self.settings.database(self.home.state)
+
+    def _model(self) -> str | None:
+        """The registered model's name; None before there is a champion."""
+        from fedrisk.errors import ModelNotFoundError
+        from fedrisk.registry.cache import read_model
+
         try:
-            store.forget_before(time)
-        finally:
-            store.close()
+            found = read_model(self.home.champion).name
+        except ModelNotFoundError:
+            return None
+        return self.settings.registry_name or found
+
+    def _beginning(self) -> Beginning:
+        from fedrisk.retraining.operating import Beginning
+
+        return Beginning(self.operating, self.commands.run, (self.figures,))
+
+    def _schedules(self) -> Mapping[Any, Any]:
+        from fedrisk.monitoring.alerts.rules import read_rules
+        from fedrisk.retraining.plan import read_plan
+        from fedrisk.retraining.schedule import Schedule
+
+        plan = read_plan(self.home.plan)
+        expressions = {
+            "drift": self.arguments.drift or plan.drift_schedule,
+            "retrain": self.arguments.retrain or plan.retrain_schedule,
+            "digest": read_rules(self.home.alerts).digest,
+        }
+        return {
+            job: Schedule(text) for job, text in expressions.items() if text not in ("", "never")
+        }
+
+    def _make(self) -> Watch:
+        from fedrisk.monitoring.alerts.notifier import Notifier
+        from fedrisk.monitoring.alerts.rules import read_rules
+        from fedrisk.monitoring.alerts.store import AlertStore
+        from fedrisk.retraining.loop_store import LoopStore
+        from fedrisk.retraining.watch import Watch
+        from fedrisk.retraining.watch_store import WatchStore
+
+        model = self._model() or ""
+        loops = LoopStore(self._url)
+        return Watch(
+            model=model,
+            schedules=self._schedules(),
+            words=("--home", str(self.home.root), *self.arguments.where()),
+            store=WatchStore(self._url, model),
+            notifier=Notifier.open(AlertStore(self._url, model), read_rules(self.home.alerts)),
+            run=self.commands.run,
+            clock=_now,
+            idle=lambda: loops.idle(model, _now()),
+            more={"retrain": self.arguments.retraining()},
+            tidy=self._tidy,
+            listeners=(self.figures,),
+            operating=self.operating,
+        )
+
+    def _tidy(self, now: datetime) -> None:
+        """Delete windows, verdicts, operations and runs of looks that are too old to be kept."""
+        from fedrisk.monitoring.store import VerdictStore
+        from fedrisk.profiles.store import WindowStore
+        from fedrisk.retraining.drift_runs import forget_drift_runs
+
+        time = now - timedelta(days=self.settings.keep_days)
+        for store in (WindowStore(self._url), VerdictStore(self._url)):
+            try:
+                store.forget_before(time)
+            finally:
+                store.close()
+        if self.operating is not None:
+            self.operating.store.forget_before(time)
+        forget_drift_runs(self.home, now)
+
+
+def _guarded(turn: Callable[[], Sequence[str]]) -> None:
+    """Before there is a model nobody can be told of a fault; the log tells it."""
+    import logging
+
+    try:
+        turn()
+    except Exception:
+        logging.getLogger("fedrisk.watch").exception("a fault before the first model")
 
 
 def _announcement(watch: Watch) -> str:
@@ -192,68 +356,4 @@ def _announcement(watch: Watch) -> str:
         f"{job} {schedule.after(now):%Y-%m-%d %H:%M} UTC"
         for job, schedule in watch.schedules.items()
     ]
-    return f"watching model {watch.model}; next: {', '.join(times)}"
-
-
-def _watch(watch: Watch, never: threading.Event) -> None:
-    while True:
-        watch.turn()
-        never.wait(LOOK_SECONDS)
-
-
-class Commands:
-    """Runs `fedrisk` as a person would; at the end of the context, what runs is told to end.
-
-    Parameters
-    ----------
-    limit : float
-        Seconds after which a command is ended, so that one that hangs stops no other.
-    grace : float
-        Seconds that it has to end by itself then.
-    program : tuple of str
-    """
-
-    def __init__(
-        self,
-        limit: float,
-        grace: float = GRACE,
-        program: tuple[str, ...] = (sys.executable, "-m", "fedrisk"),
-    ) -> None:
-        self._limit, self._grace, self._program = limit, grace, program
-        self._running: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> None:
-        """Nothing runs yet."""
-
-    def __exit__(self, *_: object) -> None:
-        if self._running is not None:
-            self._end(self._running)
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Tell a command to end, and make it."""
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(self._grace)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def run(self, words: Sequence[str]) -> Finished:
-        """Run one command to its end; what it tells beside its answer is passed on."""
-        from fedrisk.retraining.watch import Finished
-
-        # A file, not a pipe: what a command leaves running could hold a pipe open for ever.
-        with TemporaryFile() as answer:
-            self._running = process = subprocess.Popen(  # noqa: S603 our own command
-                [*self._program, *words], stdin=subprocess.DEVNULL, stdout=answer
-            )
-            try:
-                code = process.wait(self._limit)
-            except subprocess.TimeoutExpired:
-                self._end(process)
-                told = f"it had not ended after {self._limit / 3600:g} hours, and was made to"
-                return Finished(process.returncode, {"error": told})
-            self._running = None
-            answer.seek(0)
-            return Finished.read(code, answer.read().decode(errors="replace"))
+    return f"watching model {watch.model}; next: {', '.join(times) or 'what is asked for'}"

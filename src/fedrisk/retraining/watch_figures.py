@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from typing import Any, get_args
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
 
-from fedrisk.errors import PortInUseError, UsageError
 from fedrisk.monitoring.verdict import Severity, Status
 from fedrisk.retraining.states import STATES
 from fedrisk.retraining.watch import Finished
 
 _STATUSES: tuple[str, ...] = get_args(Status)
 _SEVERITIES: tuple[str, ...] = get_args(Severity)
-#: Seconds that a scrape may take to say what it wants.
-PATIENCE = 10.0
 
 
 class WatchFigures:
@@ -63,7 +55,7 @@ class WatchFigures:
             return
         if command == "drift":
             self._drift(answer)
-        else:
+        elif command == "retrain":
             self._retraining(answer)
 
     def _drift(self, verdict: Mapping[str, Any]) -> None:
@@ -90,83 +82,3 @@ class WatchFigures:
         verdict = (loop.get("gate") or {}).get("verdict")
         if verdict:
             self._gate.labels(verdict).set(1)
-
-
-@contextmanager
-def serve_figures(
-    registry: CollectorRegistry, host: str, port: int, token: str = ""
-) -> Iterator[int]:
-    """Answer ``/metrics``, and ``/health`` with 200, while the context lasts.
-
-    Parameters
-    ----------
-    registry : CollectorRegistry
-    host : str
-        Beyond loopback a token is needed.
-    port : int
-        0 takes a free one.
-    token : str
-        What a scrape must send as its bearer token; empty for none.
-
-    Yields
-    ------
-    int
-        The port.
-
-    Raises
-    ------
-    UsageError
-        When the host is not loopback and there is no token.
-    PortInUseError
-        When the port is taken.
-    """
-    try:
-        address = ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        raise UsageError(f"--metrics-host {host!r} is no address", hint="127.0.0.1") from None
-    if not token and not address.is_loopback:
-        raise UsageError(
-            f"figures are not served on {host} without a token",
-            hint="name a file with one by --metrics-token-file, or stay on 127.0.0.1",
-        )
-    expected = f"Bearer {token}".encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        """One scrape."""
-
-        timeout = PATIENCE
-
-        def do_GET(self) -> None:
-            given = self.headers.get("Authorization", "").encode("latin-1", "replace")
-            if self.path == "/health":
-                self._answer(200, b"live\n")
-            elif self.path != "/metrics":
-                self._answer(404, b"")
-            elif token and not hmac.compare_digest(given, expected):
-                self._answer(401, b"")
-            else:
-                self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
-
-        def _answer(self, status: int, body: bytes, kind: str = "text/plain") -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Scrapes are not worth a line each."""
-
-    try:
-        server = ThreadingHTTPServer((host, port), Handler)
-    except OSError as error:
-        raise PortInUseError(
-            f"metrics port {port}: {error.strerror}", hint="choose another --metrics-port"
-        ) from None
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
