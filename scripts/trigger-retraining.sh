@@ -14,7 +14,7 @@ Runs the retraining loop for a reason, follows it to its verdict, and tells it b
 
 where
   --at URL --token-file FILE   a running `fedrisk watch --operations`
-  --compose                    the watch of deploy/compose (docker or podman)
+  --compose                    the watch that scripts/run-local.sh started; without another place
   --kubernetes                 the watch of deploy/kubernetes (kubectl)
   --local ARGUMENTS...         `fedrisk retrain` here; all that follows is passed on:
                                --home DIR --site NAME=FILE ..., or --engine deployed --federation DIR
@@ -29,6 +29,8 @@ options
 environment
   FEDRISK          the command of --local and --at        [.venv/bin/fedrisk, else fedrisk]
   CONTAINER_TOOL   of --compose                           [docker, else podman]
+  FEDRISK_TRIES    how often it is followed again where the way to the watch breaks   [24]
+  COMPOSE_PROJECT_NAME                                    [fedrisk]
   COMPOSE_WATCH    the watch's container, where it is not found by its labels
 
 exit codes: 0 done, 21 it waits (for a person, a trial, labels), 22 refused, 23 abandoned or taken back,
@@ -91,7 +93,7 @@ if [ -n "$at" ] || [ -n "$token" ]; then
   [ -n "$at" ] && [ -n "$token" ] || fail "--at and --token-file belong together" "name both"
   where="at"
 fi
-[ -n "$where" ] || fail "no place is named" "--at, --compose, --kubernetes or --local"
+[ -n "$where" ] || where=compose
 
 fedrisk=${FEDRISK:-}
 if [ -z "$fedrisk" ]; then
@@ -113,22 +115,14 @@ watch_container() {
     printf '%s\n' "$COMPOSE_WATCH"
     return
   fi
-  local label found
-  for label in com.docker.compose.service=watch io.podman.compose.service=watch \
-    app.kubernetes.io/component=watch; do
-    found=$("$tool" ps --quiet --filter "label=$label" | head -n 1)
-    if [ -n "$found" ]; then
-      printf '%s\n' "$found"
-      return
-    fi
-  done
-  "$tool" ps --format '{{.Names}}' | grep -E '(^|[-_])watch([-_]|$)' | head -n 1
+  "$tool" ps --quiet --filter "label=com.docker.compose.project=${COMPOSE_PROJECT_NAME:-fedrisk}" \
+    --filter label=com.docker.compose.service=watch | head -n 1
 }
 
 # Runs it, and again by the same name where the way to the watch breaks, as by a restart of its container.
 follow() {
   local tries code
-  for ((tries = 24; ; tries--)); do
+  for ((tries = ${FEDRISK_TRIES:-24}; ; tries--)); do
     code=0
     "$@" || code=$?
     case $code in

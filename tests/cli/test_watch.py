@@ -32,7 +32,7 @@ def words(tmp_path: Path) -> list[str]:
 
 def refused(*words: str) -> str:
     done = subprocess.run(
-        [*WATCH, *words], capture_output=True, text=True, env=environment(), check=False, timeout=60
+        [*WATCH, *words], capture_output=True, text=True, env=environment(), check=False, timeout=300
     )
     assert done.returncode not in (0, 1)
     assert "Traceback" not in done.stderr
@@ -44,11 +44,11 @@ def test_it_watches_alone_until_it_is_told_to_end(words: list[str], tmp_path: Pa
     with log.open("w") as output:
         process = subprocess.Popen([*WATCH, *words], stderr=output, env=environment())
         try:
-            assert wait_until(lambda: "watching model clinic" in log.read_text(), 60)
+            assert wait_until(lambda: "watching model clinic" in log.read_text(), 300)
             assert "watch.lock" in refused(*words)
         finally:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(120) == 128 + signal.SIGTERM
     assert "next: drift" in log.read_text()
     assert "Traceback" not in log.read_text()
 
