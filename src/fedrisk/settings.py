@@ -181,6 +181,14 @@ class Settings(BaseSettings):
     trace_share: float = Field(
         default=1.0, ge=0, le=1, description="Part of the traces beginning here that is sent."
     )
+    metrics_token_file: Path | None = Field(
+        default=None,
+        description="Holds the token of a scrape of a coordinator's or a site's figures.",
+    )
+    backup_status: Path | None = Field(
+        default=None,
+        description="What says how backups went; without it backup-status.json in the federation.",
+    )
     flower_start: Literal["resident", "stock"] = Field(
         default="resident",
         description="Fork Flower's commands from a resident process, or start each anew.",

@@ -242,8 +242,10 @@ def start(folder: Path) -> None:
     opened = _open(folder)
     with supervising(opened.running_alone()) as given:
         now = datetime.now(UTC)
-        coordinator = Coordinator(opened, given.environment, given.resident, given.log, now)
-        coordinator.run(given.stop, opened.settings.health_port, opened.settings.health_listen)
+        words = (opened, given.environment, given.resident, given.log, now)
+        coordinator = Coordinator(*words, given.backup_status)
+        settings = opened.settings
+        coordinator.run(given.stop, given.place(settings.health_listen, settings.health_port))
 
 
 @federation.command()

@@ -147,10 +147,11 @@ def main() -> None:
     about = {"fedrisk": __version__, "bundle": own_pin()}
     admission = Admission(federation.members, lambda: datetime.now(UTC))
     authority = federation.loopback / "ca.crt"
-    gateway = make_gateway(int(sys.argv[2]), authority, about, admission.judge)
+    port, folder = int(sys.argv[2]), federation.folder
+    gateway = make_gateway(port, authority, about, admission.judge, folder)
     settings = federation.settings
     _allow_many_connections()
-    server = uvicorn.Server(configure(gateway, settings.listen, settings.port, federation.folder))
+    server = uvicorn.Server(configure(gateway, settings.listen, settings.port, folder))
     server.run()
     if not server.started:
         sys.exit(3)  # the port is taken, say: whoever started this tries again

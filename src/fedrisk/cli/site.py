@@ -218,7 +218,8 @@ def start(folder: Path) -> None:
         running = Site(opened, given.environment, given.resident, given.log)
         # Beside the start: a coordinator that is away is waited for.
         threading.Thread(target=running.check_way, daemon=True).start()
-        running.run(given.stop, opened.settings.health_port, opened.settings.health_listen)
+        settings = opened.settings
+        running.run(given.stop, given.place(settings.health_listen, settings.health_port))
 
 
 @site.command()

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fedrisk.logs import JsonLog
+    from fedrisk.probes import Place
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,32 @@ class Start:
         Events on standard output.
     stop : threading.Event
         Set by SIGTERM and Ctrl-C.
+    metrics_token_file : Path, optional
+        Holds what a scrape of figures sends.
+    backup_status : Path, optional
+        Says how backups went.
     """
 
     environment: Mapping[str, str]
     resident: bool
     log: JsonLog
     stop: threading.Event
+    metrics_token_file: Path | None = None
+    backup_status: Path | None = None
+
+    def place(self, listen: str, port: int) -> Place:
+        """Where probes are answered, and figures told.
+
+        Beyond loopback without a token the figures are refused, and the log says so once.
+        """
+        from fedrisk.probes import Place
+
+        place = Place(listen, port, self.metrics_token_file)
+        place.check()
+        if not place.tells_figures:
+            hint = "FEDRISK_METRICS_TOKEN_FILE names a file with a token"
+            self.log("figures not told", level="warning", listen=listen, hint=hint)
+        return place
 
 
 @contextmanager
@@ -48,7 +70,15 @@ def supervising(held: AbstractContextManager[None]) -> Iterator[Start]:
     from fedrisk.logs import JsonLog
     from fedrisk.settings import process_environment, read_settings
 
-    resident = read_settings().flower_start == "resident"
+    settings = read_settings()
+    resident = settings.flower_start == "resident"
     log = JsonLog(lambda: datetime.now(UTC))
     with held, stop_on_signals() as stop:
-        yield Start(process_environment(), resident, log, stop)
+        yield Start(
+            process_environment(),
+            resident,
+            log,
+            stop,
+            settings.metrics_token_file,
+            settings.backup_status,
+        )

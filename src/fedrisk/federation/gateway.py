@@ -27,6 +27,7 @@ import httpx
 from fedrisk.errors import FedriskError
 from fedrisk.federation.admission import Standing
 from fedrisk.federation.provisioning.connection import STANDING
+from fedrisk.federation.traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ TURN_SECONDS = 10.0
 LARGEST_NUMBER_A_SITE = 16
 #: Seconds between two lines of the log about refusals of one site, and of all strangers.
 TELL_SECONDS = 60.0
+#: Seconds between two writings of what came through.
+TRAFFIC_SECONDS = 5.0
 #: Under this name a server may put into a scope what is to be called once the caller is known.
 MEMBER = "fedrisk.member"
 #: Seconds for the next part of a request, for SuperLink's answer, and for all of one call.
@@ -154,6 +157,10 @@ class Gateway:
         Calls of one site at one time.
     part_seconds, call_seconds : float
         For the next part of a request, and for all of one call.
+    folder : Path, optional
+        Where it is written who came through and who was refused; nowhere without.
+    clock : callable
+        Seconds since 1970.
     """
 
     def __init__(
@@ -167,6 +174,8 @@ class Gateway:
         largest_number_a_site: int = LARGEST_NUMBER_A_SITE,
         part_seconds: float = PART_SECONDS,
         call_seconds: float = CALL_SECONDS,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._about = about
@@ -179,6 +188,8 @@ class Gateway:
         self._on_their_way = 0
         self._calls: Counter[str] = Counter()
         self._refusals = _Refusals()
+        self._folder, self._clock = folder, clock
+        self.traffic = Traffic() if folder is None else Traffic.read(folder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's start and end."""
@@ -196,13 +207,20 @@ class Gateway:
             await _answer(send, 404, {"detail": "not a call that sites make"})
 
     async def _live(self, receive: Receive, send: Send) -> None:
+        telling = asyncio.create_task(self._tell_traffic())
         while True:
             event = (await receive())["type"]
             if event == "lifespan.shutdown":
+                telling.cancel()
                 await self._client.aclose()
             await send({"type": f"{event}.complete"})
             if event == "lifespan.shutdown":
                 return
+
+    async def _tell_traffic(self) -> None:
+        while self._folder is not None:
+            await asyncio.to_thread(self.traffic.write, self._folder)
+            await asyncio.sleep(TRAFFIC_SECONDS)
 
     async def _tell_standing(self, scope: Scope, send: Send) -> None:
         try:
@@ -219,6 +237,7 @@ class Gateway:
             raise _NotPassedError(503, "the coordinator cannot read its list of sites") from None
         if standing.reason:
             self._refusals.note(standing)
+            self.traffic.turned_away(standing.site)
             if scope["path"] == ACTIVATE:
                 raise _NotActivatedError(standing.reason)
             raise _NotPassedError(401, standing.reason)
@@ -228,6 +247,7 @@ class Gateway:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             site = self._admitted(scope)
+            self.traffic.admitted(site, self._clock())
             if self._calls[site] >= self._largest_number_a_site:
                 raise _NotPassedError(503, "too many calls of this site at one time")
         except _NotPassedError as reason:
@@ -340,7 +360,11 @@ async def _answer(
 
 
 def make_gateway(
-    superlink_port: int, authority: Path, about: dict[str, str], judge: Judge
+    superlink_port: int,
+    authority: Path,
+    about: dict[str, str],
+    judge: Judge,
+    folder: Path | None = None,
 ) -> Gateway:
     """Make the application before SuperLink on this machine.
 
@@ -354,6 +378,8 @@ def make_gateway(
         What ``GET /health`` answers.
     judge : callable
         Tells whose call this is.
+    folder : Path, optional
+        Where it is written who came through and who was refused.
     """
     client = httpx.AsyncClient(
         base_url=f"https://127.0.0.1:{superlink_port}",
@@ -362,4 +388,4 @@ def make_gateway(
         limits=httpx.Limits(max_connections=LARGEST_NUMBER),
         trust_env=False,
     )
-    return Gateway(client, about, judge)
+    return Gateway(client, about, judge, folder=folder)

@@ -23,6 +23,7 @@ from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.supervision import run as supervision_run
 from fedrisk.federation.supervision.run import Supervised, accepts, listens, stop_on_signals
 from fedrisk.federation.supervision.supervisor import Service
+from fedrisk.probes import Place
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -83,7 +84,7 @@ class Small(Supervised):
 @contextmanager
 def running(small: Small) -> Iterator[threading.Event]:
     stop = threading.Event()
-    thread = threading.Thread(target=small.run, args=(stop, 0))
+    thread = threading.Thread(target=small.run, args=(stop, Place()))
     thread.start()
     try:
         yield stop
@@ -169,7 +170,7 @@ def test_a_taken_health_port_is_an_error_before_anything_starts(small: Small) ->
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(PortInUseError):
-            small.run(threading.Event(), other.getsockname()[1])
+            small.run(threading.Event(), Place(port=other.getsockname()[1]))
     assert small.events == []
 
 

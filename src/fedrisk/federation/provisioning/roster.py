@@ -121,8 +121,8 @@ def look(
     note : str
     """
     runs = _runs(federation.home / "runs")
-    rounds = {folder.name: _rounds(folder) for folder in runs}
-    asked = {folder.name: rounds[folder.name] + _unfinished(folder) for folder in runs}
+    rounds = {folder.name: told_rounds(folder) for folder in runs}
+    asked = {folder.name: rounds[folder.name] + unfinished_round(folder) for folder in runs}
     members = federation.members.read().sites
     return Overview(
         federation=federation.settings.id,
@@ -130,7 +130,7 @@ def look(
         running=running,
         note=note,
         sites=[_site(name, member, nodes, asked, now) for name, member in members.items()],
-        runs=[_run(folder, rounds[folder.name]) for folder in runs],
+        runs=[run_state(folder, rounds[folder.name]) for folder in runs],
         certificates={
             n: expiry(federation.folder / n).isoformat() for n in ("server.crt", "ca.crt")
         },
@@ -148,7 +148,7 @@ def _time(run: Path) -> float:
     return max((path.stat().st_mtime for path in told if path.exists()), default=0.0)
 
 
-def _rounds(folder: Path) -> list[RoundRecord]:
+def told_rounds(folder: Path) -> list[RoundRecord]:
     """Rounds that can be read; a damaged file is not worth failing an overview."""
     try:
         return list(Progress(folder).news())
@@ -156,7 +156,7 @@ def _rounds(folder: Path) -> list[RoundRecord]:
         return []
 
 
-def _unfinished(folder: Path) -> list[RoundRecord]:
+def unfinished_round(folder: Path) -> list[RoundRecord]:
     """The round that ended a run, if one did: who refused is told of it too."""
     try:
         found = Progress(folder).unfinished()
@@ -213,7 +213,8 @@ def _refusals(site: str, rounds: Mapping[str, list[RoundRecord]]) -> list[dict[s
     ]
 
 
-def _run(folder: Path, rounds: list[RoundRecord]) -> RunState:
+def run_state(folder: Path, rounds: list[RoundRecord]) -> RunState:
+    """How a run stands that has told these rounds."""
     progress = Progress(folder)
     try:
         outcome = progress.outcome()

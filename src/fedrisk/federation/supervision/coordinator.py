@@ -14,9 +14,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.registry import Collector
+
 from fedrisk.errors import FedriskError, PortInUseError
 from fedrisk.federation.engines.flower import Control, superlink_command, write_connection
 from fedrisk.federation.engines.processes import free_ports
+from fedrisk.federation.figures.coordinator import CoordinatorFigures
+from fedrisk.federation.figures.supervised import CertificateFigures
 from fedrisk.federation.provisioning.certificates import (
     expiry,
     make_authority,
@@ -46,7 +50,11 @@ class Coordinator(Supervised):
     log : callable
     now : datetime
         Start of the loopback certificates' validity, UTC.
+    backup : Path, optional
+        What says how backups went; ``backup-status.json`` in the folder without.
     """
+
+    service = "coordinator"
 
     def __init__(
         self,
@@ -55,6 +63,7 @@ class Coordinator(Supervised):
         resident: bool,
         log: Log,
         now: datetime,
+        backup: Path | None = None,
     ) -> None:
         super().__init__(federation.folder, base, resident, log)
         self.federation = federation
@@ -63,6 +72,7 @@ class Coordinator(Supervised):
         (self.superlink_port,) = free_ports(1)
         self.control = Control(self.environment, self.logs / "flwr.log")
         self._begun, self._now = time.monotonic(), now
+        self._backup = backup
         self._look_again = self._begun + DAY
         self._members = 0
         self._register_at = 0.0
@@ -154,6 +164,13 @@ class Coordinator(Supervised):
             "superlink_port": self.superlink_port,
             "certificates": {n: expiry(self.folder / n).isoformat() for n in names},
         }
+
+    def figures(self) -> Sequence[Collector]:
+        """Of sites, runs, heads of logs, backups and certificates."""
+        clock = lambda: self._time().timestamp()  # noqa: E731
+        files = {"server": self.folder / "server.crt", "authority": self.folder / "ca.crt"}
+        ours = CoordinatorFigures(self.federation, clock, self._backup)
+        return (ours, CertificateFigures(files))
 
     def on_ready(self, name: str) -> None:
         """Register every site after each start of SuperLink."""

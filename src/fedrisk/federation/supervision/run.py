@@ -16,11 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
 from fedrisk.durable import write_whole
 from fedrisk.federation.engines.processes import Processes, flower_environment
-from fedrisk.federation.health import LOOPBACK, serve_health
+from fedrisk.federation.figures.supervised import SupervisedFigures
 from fedrisk.federation.resident.scripts import resident_command, write_scripts
 from fedrisk.federation.supervision.supervisor import Backoff, Log, Service, Supervisor
+from fedrisk.probes import LOOPBACK, Place, serve_probes
 
 TICK_SECONDS = 0.2
 #: Where a probe on this machine reaches what listens on every address.
@@ -63,6 +67,8 @@ class Supervised(ABC):
     log : callable
     """
 
+    #: What its figures call it.
+    service = "supervised"
     #: Between restarts of its services.
     backoff = Backoff()
 
@@ -79,6 +85,8 @@ class Supervised(ABC):
         self.processes = Processes(self.environment, self.logs)
         self.supervisor: Supervisor | None = None
         self.offsets: dict[str, int] = {}
+        #: How often the guardian of all processes was lost.
+        self.losses = 0
 
     def log(self, event: str, **facts: Any) -> None:
         """Tell an event; after the end of `run` nothing is told any more."""
@@ -107,14 +115,14 @@ class Supervised(ABC):
     def each_tick(self) -> None:  # noqa: B027 most services need none
         """React to what has changed on disk."""
 
-    def run(self, stop: threading.Event, health_port: int, health_listen: str = LOOPBACK) -> None:
+    def run(self, stop: threading.Event, place: Place) -> None:
         """Keep everything running until ``stop``; then no process is left.
 
         Parameters
         ----------
         stop : threading.Event
-        health_port, health_listen : int, str
-            Where probes are answered.
+        place : Place
+            Where probes are answered, and figures told.
 
         Raises
         ------
@@ -122,8 +130,8 @@ class Supervised(ABC):
             When the port for probes is taken.
         """
         losses = 0
-        with serve_health(health_port, self._report, health_listen) as port:
-            self.announce(port, health_listen)
+        with serve_probes(place, self._report, self._registry()) as port:
+            self.announce(port, place.host)
             try:
                 while not stop.is_set():
                     begun = time.monotonic()
@@ -149,6 +157,21 @@ class Supervised(ABC):
             thread.join(max(0.0, end - time.monotonic()))
         # A thread that is left must not write to a stream that the interpreter closes.
         self._silent = True
+
+    def figures(self) -> Sequence[Collector]:
+        """Figures beside those of every supervised set of processes."""
+        return ()
+
+    def _registry(self) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        common = SupervisedFigures(self.service, self.ready, self._children, lambda: self.losses)
+        for collector in (common, *self.figures()):
+            registry.register(collector)
+        return registry
+
+    def _children(self) -> dict[str, dict[str, Any]]:
+        supervisor = self.supervisor
+        return supervisor.report() if supervisor else {}
 
     def announce(self, health_port: int, health_listen: str = LOOPBACK) -> None:
         """Say where probes are answered, on the log and in ``running.json``."""
@@ -176,6 +199,7 @@ class Supervised(ABC):
                     self._trim_logs()
             finally:
                 self.supervisor = None
+        self.losses += 1
         self.log("guardian lost", level="error")
 
     def _make_supervisor(self, place: Path | None) -> Supervisor:
@@ -246,9 +270,7 @@ class Supervised(ABC):
             return ""
 
     def _report(self) -> tuple[bool, dict[str, Any]]:
-        supervisor = self.supervisor
-        services = supervisor.report() if supervisor else {}
-        return self.ready(), {"services": services} | self.details()
+        return self.ready(), {"services": self._children()} | self.details()
 
 
 def reachable(listen: str) -> str:

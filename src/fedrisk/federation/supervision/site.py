@@ -9,9 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.registry import Collector
+
 from fedrisk.durable import write_whole
 from fedrisk.federation.engines.flower import supernode_command, toml_strings
 from fedrisk.federation.engines.processes import free_ports
+from fedrisk.federation.figures.site import SiteFigures
+from fedrisk.federation.figures.supervised import CertificateFigures
 from fedrisk.federation.provisioning.connection import fault
 from fedrisk.federation.provisioning.site import SiteFolder
 from fedrisk.federation.supervision.run import Supervised
@@ -57,6 +61,8 @@ class Site(Supervised):
     resident : bool
     log : callable
     """
+
+    service = "site"
 
     def __init__(self, site: SiteFolder, base: Mapping[str, str], resident: bool, log: Log) -> None:
         super().__init__(site.folder, base, resident, log)
@@ -109,6 +115,11 @@ class Site(Supervised):
         A SuperNode that has been connected waits for a coordinator that is away without a word.
         """
         return super().ready() and not self.fault
+
+    def figures(self) -> Sequence[Collector]:
+        """Of what left the site, its way to the coordinator, and the authority it trusts."""
+        ours = SiteFigures(self.folder, self.site.settings.site, lambda: self.fault)
+        return (ours, CertificateFigures({"authority": self.site.authorities}))
 
     def on_ready(self, name: str) -> None:
         """Forget what stood in between; the key by which the site came in is the one in use."""
