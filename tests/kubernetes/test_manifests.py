@@ -117,20 +117,30 @@ def test_every_container_has_resources_and_every_server_probes() -> None:
             assert any("readinessProbe" in each for each in pod.spec["containers"]), pod.owner
 
 
-def test_every_pod_has_an_account_of_its_own_without_a_token_and_no_role() -> None:
+#: Alloy reads the logs of pods through the Kubernetes API, and nothing else asks it.
+ASKS = "alloy"
+
+
+def test_every_pod_has_an_account_of_its_own_and_none_but_alloy_a_token_and_a_role() -> None:
     for where, objects in everything():
         if where == "retraining-job":
             continue
         accounts = {each["metadata"]["name"]: each for each in of_kind(objects, "ServiceAccount")}
-        used = {}
+        used: dict[str, str] = {}
         for pod in pods(objects):
             name = pod.spec["serviceAccountName"]
-            assert pod.spec["automountServiceAccountToken"] is False, pod.owner
+            assert pod.spec["automountServiceAccountToken"] is (name == ASKS), pod.owner
             if name not in ("trigger", "backup"):
                 assert used.setdefault(name, pod.owner) == pod.owner, "an account of two pieces"
             assert accounts[name]["automountServiceAccountToken"] is False
-        kinds = {each["kind"] for each in objects}
-        assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+        assert of_kind(objects, "ClusterRole", "ClusterRoleBinding") == []
+        for binding in of_kind(objects, "RoleBinding"):
+            assert [each["name"] for each in binding["subjects"]] == [ASKS]
+        for role in of_kind(objects, "Role"):
+            rules = [(r["resources"], r["verbs"]) for r in role["rules"]]
+            allowed = {(what, verb) for some, verbs in rules for what in some for verb in verbs}
+            reading = {("pods", verb) for verb in ("get", "list", "watch")}
+            assert allowed == reading | {("pods/log", "get")}
 
 
 IMAGE = re.compile(r"^[\w.-]+(:\d+)?(/[\w.-]+)+:(?P<tag>[\w.-]+)$")
