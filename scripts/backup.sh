@@ -13,7 +13,8 @@ Makes a backup while everything runs, checks it, and keeps the newest ones.
 local        on this machine, by `fedrisk backup create`; every OPTION of it is passed on:
              --folder NAME=DIR, --database NAME=URL, --dump NAME=FILE, --recipient FILE, --keep N.
              A site's operator names the site's folder alone: --site DIR.
-compose      runs the project's service `backup` once, with DIR as its /backups.
+compose      both databases, MLflow's artifacts and the federation's folder, of the project that runs;
+             made in the coordinator's volume, then copied to DIR. OPTION: --recipient FILE.
              COMPOSE names the command (default: `docker compose`, or `podman-compose`), and
              COMPOSE_FILE the file (default: deploy/compose/docker-compose.yml).
 kubernetes   runs a Job from the CronJob `backup` at once, and follows it.
@@ -67,19 +68,63 @@ backup_here() {
   "$fedrisk" backup verify "$output"
 }
 
+# Everything goes through the standard input and output of containers that run: no file here has to
+# belong to a user of theirs. Databases before artifacts: rows name files.
 backup_compose() {
-  local output='' options=()
+  local output='' recipient='' name database sealed=()
   while (($#)); do
     case $1 in
       --output) output=${2:?} && shift 2 ;;
-      *) options+=("$1") && shift ;;
+      --recipient) recipient=${2:?} && shift 2 ;;
+      *) fail "unknown option $1" 'scripts/backup.sh --help' ;;
     esac
   done
   [[ -n $output ]] || fail '--output is missing' 'scripts/backup.sh --help'
-  mkdir -p "$output"
   find_compose
-  FEDRISK_BACKUPS=$(cd "$output" && pwd) "${compose[@]}" --profile backup run --rm backup \
-    "${options[@]}"
+  (umask 077 && mkdir -p "$output")
+  in_coordinator 'rm -rf backups/.staging && mkdir -p -m 700 backups backups/.staging/artifacts'
+  for database in fedrisk mlflow; do
+    "${compose[@]}" exec -T postgres pg_dump --username=fedrisk --format=custom --no-owner "$database" |
+      in_coordinator "cat >backups/.staging/$database.dump"
+  done
+  "${compose[@]}" exec -T mlflow tar -C /var/lib/fedrisk/artifacts -c . |
+    in_coordinator 'tar -C backups/.staging/artifacts -x'
+  if [[ -n $recipient ]]; then
+    in_coordinator 'cat >backups/.staging/recipient' <"$recipient"
+    sealed=(--recipient backups/.staging/recipient)
+  fi
+  in_coordinator "fedrisk backup create --output backups --keep 1 --federation federation ${sealed[*]} \
+    --dump fedrisk=backups/.staging/fedrisk.dump --dump mlflow=backups/.staging/mlflow.dump \
+    --folder artifacts=backups/.staging/artifacts && rm -rf backups/.staging"
+  name=$(in_coordinator 'cd backups && ls -d fedrisk-*Z | tail -n 1' | tr -d '\r')
+  [[ ! -e $output/$name ]] || fail "$output/$name is there already" 'nothing is overwritten'
+  rm -rf "$output/.$name.part" && mkdir -m 700 "$output/.$name.part"
+  in_coordinator "tar -C backups/$name -c ." | tar -C "$output/.$name.part" -x --no-same-owner
+  # The hashes of what arrived: a stream that was cut off leaves no backup.
+  check_parts "$output/.$name.part"
+  mv "$output/.$name.part" "$output/$name"
+  in_coordinator 'cat backups/backup-status.json' >"$output/.status.part"
+  mv "$output/.status.part" "$output/backup-status.json"
+  printf '%s\n' "$output/$name"
+}
+
+in_coordinator() {
+  "${compose[@]}" exec -T coordinator bash -euo pipefail -c "cd /var/lib/fedrisk && $1"
+}
+
+# Compare the parts of a backup with its manifest, where no fedrisk may be installed.
+check_parts() {
+  python3 - "$1" <<'PYTHON' || fail "what arrived in $1 is not what was sent" 'try again'
+import hashlib, json, pathlib, sys
+place = pathlib.Path(sys.argv[1])
+for part in json.loads((place / "manifest.json").read_text())["parts"]:
+    digest = hashlib.sha256()
+    with (place / part["file"]).open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    if digest.hexdigest() != part["sha256"]:
+        sys.exit(part["file"])
+PYTHON
 }
 
 backup_kubernetes() {

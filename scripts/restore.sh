@@ -13,8 +13,9 @@ backups lie in: then the newest is taken. A target that is not empty is refused 
 
 local        on this machine, by `fedrisk backup restore`; every OPTION of it is passed on:
              --folder NAME=DIR, --database NAME=URL, --dump NAME=FILE, --key FILE, --force.
-compose      runs the project's service `restore` once, with PLACE as its /backups. Stop the
-             project before, and leave postgres running.
+compose      both databases, MLflow's artifacts and the federation's folder, in the project that runs;
+             PLACE is one backup's folder. Coordinator and watch are stopped meanwhile, predictions
+             go on. OPTION: --key FILE, --force. COMPOSE and COMPOSE_FILE as for backup.sh.
 kubernetes   stops what uses the volumes, runs a Job made from the suspended CronJob `restore`,
              and starts it again.
 
@@ -42,9 +43,61 @@ restore_here() {
 }
 
 restore_compose() {
-  local place=${1:?PLACE is missing} compose
+  local place=${1:?PLACE is missing} key='' force='' name database tables clean=()
   shift
-  [[ -d $place ]] || fail "$place is no folder" 'name a backup, or the folder that backups lie in'
+  while (($#)); do
+    case $1 in
+      --key) key=${2:?} && shift 2 ;;
+      --force) force=--force && clean=(--clean --if-exists) && shift ;;
+      *) fail "unknown option $1" 'scripts/restore.sh --help' ;;
+    esac
+  done
+  [[ -f $place/manifest.json ]] || fail "$place is no whole backup" 'name a folder fedrisk-TIME'
+  place=$(cd "$place" && pwd)
+  name=${place##*/}
+  find_compose
+  for database in fedrisk mlflow; do
+    tables=$(query "$database" "select count(*) from pg_tables where schemaname = 'public'")
+    [[ $tables == 0 || -n $force ]] ||
+      fail "database $database is not empty" '--force replaces its tables'
+  done
+  "${compose[@]}" stop coordinator watch mlflow
+  # Whatever happens from here on, what was stopped is started again.
+  trap '"${compose[@]}" start mlflow coordinator watch' EXIT
+  tar -C "${place%/*}" -c "$name" |
+    once coordinator 'rm -rf restore && mkdir -m 700 restore && tar -C restore -x --no-same-owner'
+  if [[ -n $key ]]; then
+    once coordinator '(umask 077 && cat >restore/key)' <"$key"
+    key='--key restore/key'
+  fi
+  once coordinator "fedrisk backup restore restore/$name $key $force --federation federation \
+    --folder artifacts=restore/artifacts --dump fedrisk=restore/fedrisk.dump \
+    --dump mlflow=restore/mlflow.dump && rm -f restore/key" </dev/null
+  once coordinator 'tar -C restore/artifacts -c .' </dev/null |
+    once mlflow 'mkdir -p artifacts && tar -C artifacts -x --no-same-owner'
+  for database in fedrisk mlflow; do
+    once coordinator "cat restore/$database.dump" </dev/null |
+      "${compose[@]}" exec -T postgres pg_restore --username=fedrisk --dbname="$database" --no-owner \
+        --single-transaction --exit-on-error "${clean[@]}"
+  done
+  once coordinator 'rm -rf restore' </dev/null
+}
+
+# Run a script in a container of a stopped service's own, in its volume.
+once() {
+  "${compose[@]}" run --rm -T --no-deps --entrypoint bash "$1" \
+    -euo pipefail -c "cd /var/lib/fedrisk && $2"
+}
+
+# Ask a database; it is made where it is missing.
+query() {
+  "${compose[@]}" exec -T postgres psql --username=fedrisk --dbname=fedrisk -qAtc \
+    "select 1 from pg_database where datname = '$1'" </dev/null | grep -q 1 ||
+    "${compose[@]}" exec -T postgres createdb --username=fedrisk "$1" </dev/null
+  "${compose[@]}" exec -T postgres psql --username=fedrisk --dbname="$1" -qAtc "$2" </dev/null | tr -d '\r'
+}
+
+find_compose() {
   if [[ -n ${COMPOSE:-} ]]; then
     read -r -a compose <<<"$COMPOSE"
   elif command -v docker >/dev/null && docker compose version >/dev/null 2>&1; then
@@ -55,7 +108,6 @@ restore_compose() {
     fail 'neither docker compose nor podman-compose is here' 'install one, or name it by COMPOSE'
   fi
   compose+=(-f "${COMPOSE_FILE:-$root/deploy/compose/docker-compose.yml}")
-  FEDRISK_BACKUPS=$(cd "$place" && pwd) "${compose[@]}" --profile backup run --rm restore "$@"
 }
 
 restore_kubernetes() {

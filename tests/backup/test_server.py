@@ -28,6 +28,7 @@ from fedrisk.federation.provisioning.site import SiteFolder
 from fedrisk.home import Home
 from fedrisk.profiles import Profile, Window
 from fedrisk.profiles.store import WindowStore
+from fedrisk.sealing import make_keys
 from fedrisk.sites.folder import open_site
 from fedrisk.study import parse_study
 
@@ -281,3 +282,74 @@ def test_a_password_of_a_file_is_used_and_seen_nowhere(world: World, tmp_path: P
         rules.write_text(before)
         world.server.ask("SELECT pg_reload_conf()")
     assert len(list((tmp_path / "b").glob("fedrisk-*"))) == 1
+
+
+#: Stands for `docker compose`: a service's volume is a folder, PostgreSQL is the test's.
+COMPOSE = """
+import os, subprocess, sys
+words = sys.argv[sys.argv.index("-f") + 2:]
+with open({log!r}, "a") as log:
+    log.write(" ".join(words[:6]) + chr(10))
+if words[0] in ("stop", "start"):
+    sys.exit(0)
+while words[0] != "coordinator" and words[0] not in ("mlflow", "postgres"):
+    words.pop(0)
+service = words.pop(0)
+if words[0] != "bash" and service != "postgres" and words[0].startswith("-"):
+    words.insert(0, "bash")
+volume = os.path.join({folder!r}, service)
+words = [word.replace("/var/lib/fedrisk", volume) for word in words]
+more = dict(PGHOST="127.0.0.1", PGPORT="{port}", PATH={path!r} + os.pathsep + os.environ["PATH"])
+sys.exit(subprocess.run(words, env=os.environ | more).returncode)
+"""
+
+
+def test_a_compose_project_is_backed_up_and_restored(world: World, tmp_path: Path) -> None:
+    volumes, log = tmp_path / "volumes", tmp_path / "log"
+    (volumes / "coordinator").mkdir(parents=True)
+    shutil.copytree(world.folder / "coordinator", volumes / "coordinator" / "federation")
+    (volumes / "mlflow" / "artifacts").mkdir(parents=True)
+    (volumes / "mlflow" / "artifacts" / "model.json").write_text("{}")
+    stub = tmp_path / "compose.py"
+    stub.write_text(
+        COMPOSE.format(
+            log=str(log),
+            folder=str(volumes),
+            port=world.server.port,
+            path=str(Path(COMMAND[0]).parent),
+        )
+    )
+    compose = {"COMPOSE": f"{sys.executable} {stub}", "COMPOSE_FILE": "none.yml"}
+
+    def script(name: str, *words: object, ok: bool = True) -> str:
+        return call([str(SCRIPTS / name), "compose", *map(str, words)], ok=ok, **compose)
+
+    make_keys(tmp_path / "key")
+    out = tmp_path / "out"
+    place = script("backup.sh", "--output", out, "--recipient", tmp_path / "key.pub").strip()
+    place = place.splitlines()[-1]
+    world.run("backup", "verify", place, "--key", tmp_path / "key")
+    assert json.loads((out / "backup-status.json").read_text())["ok"] is True
+    assert not (volumes / "coordinator" / "backups" / ".staging").exists()
+
+    told = script("restore.sh", place, "--key", tmp_path / "key", ok=False)
+    assert "is not empty" in told
+    shutil.rmtree(volumes / "coordinator" / "federation")
+    shutil.rmtree(volumes / "mlflow" / "artifacts")
+    for name in ("mlflow", "fedrisk"):
+        world.server.ask(f"DROP DATABASE {name} WITH (FORCE)")
+    world.server.ask("CREATE DATABASE fedrisk")  # as the image of PostgreSQL makes it
+    script("restore.sh", place, "--key", tmp_path / "key")
+    assert (volumes / "mlflow" / "artifacts" / "model.json").read_text() == "{}"
+    assert Federation.open(volumes / "coordinator" / "federation").members.read().sites
+    assert world.windows() == ["w1"]
+    assert "champion" in world.run("models", "--home", world.home, "--json")
+    assert not (volumes / "coordinator" / "restore").exists()
+    assert log.read_text().splitlines()[-1] == "start mlflow coordinator watch"
+
+    file = next(Path(place).glob("folder-*"))
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "not as it was written" in script(
+        "restore.sh", place, "--key", tmp_path / "key", "--force", ok=False
+    )
+    assert log.read_text().splitlines()[-1] == "start mlflow coordinator watch"
