@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from fedrisk.errors import HomeError
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -102,6 +104,16 @@ class _Opened(io.RawIOBase):
         return count
 
 
+def _whole(batches: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """The batches of a part; the empty one at the end tells that nothing was cut off."""
+    ended = False
+    for content in batches:
+        ended = not content
+        yield content
+    if not ended:
+        raise HomeError(f"{name} has no end", hint="take an earlier backup")
+
+
 @contextmanager
 def writing(file: Path, recipient: X25519PublicKey | None) -> Iterator[PartWriter]:
     """Write a new file that only its owner can read; on the disk when the context ends."""
@@ -129,6 +141,6 @@ def reading(file: Path, key: X25519PrivateKey | None) -> Iterator[IO[bytes]]:
             return
         from fedrisk.sealing import open_batches
 
-        pieces = open_batches(stream, file.name, key)
+        pieces = _whole(open_batches(stream, file.name, key), file.name)
         with io.BufferedReader(_Opened(pieces), BATCH) as opened:
             yield opened
