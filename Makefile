@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# Tests that need no federation of processes, container or cluster.
+FAST := not federation and not images and not compose and not kubernetes
 LOCK_FLAGS := --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .PHONY: help
@@ -27,7 +29,14 @@ test: install ## Run the tests, except those that start a federation of processe
 	@scripts/ensure-command.sh java default-jre-headless # for the tests that run Spark
 	@scripts/ensure-command.sh promtool prometheus # for the tests of alerting rules
 	@scripts/ensure-command.sh amtool prometheus-alertmanager # for those of their routes
-	$(BIN)/pytest -m "not federation and not images and not compose and not kubernetes"
+	$(BIN)/pytest -m "$(FAST)"
+
+.PHONY: coverage
+coverage: install ## The tests again, counting lines and branches; fails below the floor of pyproject.toml
+	@scripts/ensure-command.sh java default-jre-headless
+	@scripts/ensure-command.sh promtool prometheus
+	@scripts/ensure-command.sh amtool prometheus-alertmanager
+	$(BIN)/pytest -m "$(FAST)" --cov --cov-report=term:skip-covered --cov-report=xml:dist/coverage.xml
 
 .PHONY: e2e
 e2e: install ## Run the tests that start a federation of processes (minutes)
@@ -66,6 +75,26 @@ check: install ## Formatting, lint, types, import rules, and rules of the tree
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/structure
+
+.PHONY: check-deploy
+check-deploy: install deploy-tools ## Workflows, scripts, images, manifests, rules and dashboards, without running any
+	$(BIN)/pytest -q -m "$(FAST)" tests/deploy tests/kubernetes
+
+.PHONY: audit
+audit: deploy-tools ## Known vulnerabilities in what the locks pin (asks osv.dev)
+	@scripts/audit.sh
+
+.PHONY: licences
+licences: install deploy-tools ## Licences of everything that is installed, against locks/licences.toml
+	@$(BIN)/python scripts/licences.py --report dist/licences.md
+
+.PHONY: sbom
+sbom: install deploy-tools ## A bill of materials of what the locks install: dist/fedrisk.cdx.json
+	@scripts/sbom.sh
+
+.PHONY: dist
+dist: install ## The package, as a wheel and a source archive, the same bytes from the same commit
+	@scripts/build-package.sh
 
 .PHONY: format
 format: install ## Rewrite the code in the project's format

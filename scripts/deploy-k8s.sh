@@ -184,6 +184,7 @@ api_key() { # name, scopes as JSON: a line with the secret, and one with what is
     "$(printf '%s' "$value" | openssl dgst -sha256 -r | cut -d ' ' -f 1)" "$2" "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)"
 }
 
+# shellcheck disable=SC2016 # a template of kubectl's
 held() { k get secret "$secret" -o go-template='{{range $name, $value := .data}}{{$name}} {{end}}' 2>/dev/null || true; }
 
 wait_for_secrets() { # an operator makes them
@@ -244,6 +245,7 @@ make_secrets() {
 
 # pod container state reason image, a line each; a dash where there is nothing to say.
 containers() { # label selector
+  # shellcheck disable=SC2016 # a template of kubectl's
   k get pods -l "$1" -o go-template='{{range .items}}{{$pod := .metadata.name}}{{if eq .status.phase "Failed"}}{{$pod}} - failed {{or .status.reason "-"}} -{{"\n"}}{{end}}{{range .status.initContainerStatuses}}{{$pod}} {{.name}} {{with .state.waiting}}waiting {{.reason}}{{else}}{{with .state.terminated}}ended {{.reason}}{{else}}running -{{end}}{{end}} {{.image}}{{"\n"}}{{end}}{{range .status.containerStatuses}}{{$pod}} {{.name}} {{with .state.waiting}}waiting {{.reason}}{{else}}{{with .state.terminated}}ended {{.reason}}{{else}}{{if .ready}}ready -{{else}}running -{{end}}{{end}}{{end}} {{.image}}{{"\n"}}{{end}}{{end}}'
 }
 
@@ -412,7 +414,7 @@ remove() {
 deploy() {
   local wanted
   wanted=$(mktemp)
-  # shellcheck disable=SC2064 the name as it is now
+  # shellcheck disable=SC2064 # the name as it is now
   trap "rm -f '$wanted'" EXIT
   rendered "$folder" >"$wanted"
   if [[ -n $render ]]; then

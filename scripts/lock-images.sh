@@ -1,9 +1,23 @@
 #!/usr/bin/env bash
 # Resolve what each image is made of into locks/images, by the pins of requirements.lock.
 #
+#   scripts/lock-images.sh
+#
 # `[tool.fedrisk.images]` in pyproject.toml says which extras an image has. `make lock-images` runs this.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+case "${1:-}" in
+  "") ;;
+  -h | --help)
+    sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p;}' scripts/lock-images.sh
+    exit 0
+    ;;
+  *)
+    printf 'error: unknown argument: %s\nhint: scripts/lock-images.sh --help says what there is\n' "$1" >&2
+    exit 2
+    ;;
+esac
 
 compile() { # name, sources and options...
   .venv/bin/uv pip compile "${@:2}" --constraint requirements.lock --universal --generate-hashes \

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Make .venv from requirements.lock: every extra, every file checked against its hash.
 #
+#   scripts/make-environment.sh
+#
 # Fast when nothing changed: the stamp holds the digest of all inputs.
 # PYTHON names the interpreter (3.11 or newer); without it the first fitting one is taken.
 set -euo pipefail
@@ -14,6 +16,18 @@ fail() {
   printf 'hint: %s\n' "$2" >&2
   exit 1
 }
+
+case "${1:-}" in
+  "") ;;
+  -h | --help)
+    sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p;}' scripts/make-environment.sh
+    exit 0
+    ;;
+  *)
+    printf 'error: unknown argument: %s\nhint: scripts/make-environment.sh --help says what there is\n' "$1" >&2
+    exit 2
+    ;;
+esac
 
 recent_enough() {
   "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
