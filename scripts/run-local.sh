@@ -133,7 +133,7 @@ await() { # service...
         fail "$service is not well after $patience s" \
           "its log stands above; a slow machine needs more patience: FEDRISK_PATIENCE=900"
       fi
-      sleep 1
+      sleep 2
     done
     say "$service is well"
   done
@@ -208,12 +208,12 @@ make_secrets() {
 make_api_keys() {
   local made
   made=$("$tool" run --rm --network none --read-only --tmpfs /tmp --entrypoint /bin/sh \
-    "localhost/fedrisk-server:$FEDRISK_TAG" -euc '
+    "localhost/fedrisk-inference:$FEDRISK_TAG" -euc '
       export FEDRISK_HOME=/tmp/home
       fedrisk keys add local --scope predict --scope batch --scope admin
       fedrisk keys add prometheus --scope metrics
       cat /tmp/home/keys.json') ||
-    fail "localhost/fedrisk-server:$FEDRISK_TAG made no API keys"
+    fail "localhost/fedrisk-inference:$FEDRISK_TAG made no API keys"
   sed -n 1p <<<"$made" | write_secret api-key
   sed -n 2p <<<"$made" | write_secret metrics-key
   sed 1,2d <<<"$made" | write_secret api-keys
@@ -370,7 +370,7 @@ Alertmanager   $(url ALERTMANAGER 9093)
 $([[ ${profiles[*]} != *grafana* ]] || printf 'Grafana        %s (admin, %s/grafana-password)\n' "$(url GRAFANA 3000)" "$secrets")
 API key        $secrets/api-key
 Ask            curl -H "Authorization: Bearer \$(cat $secrets/api-key)" $(url API 8080)/model
-Retrain        scripts/trigger-retraining.sh manual
+Retrain        scripts/trigger-retraining.sh manual --compose
 End            scripts/run-local.sh --down
 END
 }

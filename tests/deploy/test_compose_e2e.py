@@ -212,6 +212,18 @@ def test_the_federation_trains_again_after_all_of_this(
     assert set(found["sites"]) == {"north", "south"}
 
 
+def test_a_retraining_is_asked_for_and_followed_to_its_verdict(
+    composed: Composed, times: dict[str, float]
+) -> None:
+    composed.environment["COMPOSE_WATCH"] = composed.container("watch")
+    begun = time.monotonic()
+    with composed.asked_all_the_time() as asked:
+        code, told = composed.script("trigger-retraining.sh", "manual", "--compose")
+    times["a retraining to its verdict"] = time.monotonic() - begun
+    assert code in (0, 21, 22), told  # done; waits for a person or labels; refused by the gate
+    assert asked.failures == []
+
+
 def test_volumes_outlive_the_containers(composed: Composed, times: dict[str, float]) -> None:
     before = standing(composed)
     begun = time.monotonic()
