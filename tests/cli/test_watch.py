@@ -32,7 +32,12 @@ def words(tmp_path: Path) -> list[str]:
 
 def refused(*words: str) -> str:
     done = subprocess.run(
-        [*WATCH, *words], capture_output=True, text=True, env=environment(), check=False, timeout=300
+        [*WATCH, *words],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+        timeout=300,
     )
     assert done.returncode not in (0, 1)
     assert "Traceback" not in done.stderr
