@@ -381,18 +381,6 @@ def told_fedrisk(tmp_path: Path) -> dict[str, str]:
     return {"PATH": f"{place}:{os.environ['PATH']}"}
 
 
-def test_a_federation_is_made_once(told_fedrisk, tmp_path):
-    make, folder = str(DOCKER / "run" / "make-federation.sh"), tmp_path / "federation"
-    done = script(make, str(folder), "a.example", "b.example", **told_fedrisk)
-    assert done.stdout == (
-        f"fedrisk federation init --federation {folder} --host a.example --host b.example --json\n"
-    )
-    folder.mkdir()
-    (folder / "federation.toml").touch()
-    assert "kept" in script(make, str(folder), "a.example", **told_fedrisk).stdout
-    assert script(make, str(folder)).returncode == 2
-
-
 def test_a_site_waits_for_its_bundle_and_joins_once(told_fedrisk, tmp_path):
     join = str(DOCKER / "run" / "join-site.sh")
     bundle, folder, data = (tmp_path / name for name in ("join.json", "site", "rows.csv"))

@@ -228,9 +228,9 @@ def test_a_coordinator_and_a_site_meet_read_only(tag):
 
 def _meet(tag: str, at_server: tuple[str, ...], at_site: tuple[str, ...]) -> None:
     server, client = name_of("server", tag), name_of("client", tag)
-    prepare = (FEDERATION, "federated-server")
-    for said in ("superlink", "kept"):
-        assert said in once(server, *prepare, options=at_server, entrypoint="make-federation.sh")
+    init = ("init", "--federation", FEDERATION, "--host", "federated-server", "--if-missing")
+    for _ in range(2):
+        once(server, "federation", *init, options=at_server)
     named = (*at_server, "--network-alias", "federated-server")
     with container(server, options=named) as coordinator:
         invite = ("add-site", "north", "--federation", FEDERATION, "--output", "/tmp/north.json")
