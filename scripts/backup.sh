@@ -25,7 +25,7 @@ TEXT
 
 fail() {
   printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
-  exit 1
+  exit "${3:-1}"
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -61,7 +61,7 @@ backup_here() {
     [[ $word == --output=* ]] && output=${word#--output=}
     previous=$word
   done
-  [[ -n $output ]] || fail '--output is missing' 'scripts/backup.sh --help'
+  [[ -n $output ]] || fail "--output is missing among: $*" 'scripts/backup.sh --help' 2
   find_fedrisk
   "$fedrisk" backup create "$@"
   # What was written is read again, from the disk.
@@ -76,7 +76,7 @@ backup_compose() {
     case $1 in
       --output) output=${2:?} && shift 2 ;;
       --recipient) recipient=${2:?} && shift 2 ;;
-      *) fail "unknown option $1" 'scripts/backup.sh --help' ;;
+      *) fail "unknown option $1" 'scripts/backup.sh --help' 2 ;;
     esac
   done
   [[ -n $output ]] || fail '--output is missing' 'scripts/backup.sh --help'
@@ -133,7 +133,7 @@ backup_kubernetes() {
     case $1 in
       --namespace) namespace=${2:?} && shift 2 ;;
       --timeout) timeout=${2:?} && shift 2 ;;
-      *) fail "unknown option $1" 'scripts/backup.sh --help' ;;
+      *) fail "unknown option $1" 'scripts/backup.sh --help' 2 ;;
     esac
   done
   command -v kubectl >/dev/null || fail 'kubectl is not installed here' 'install it; KUBECONFIG names the cluster'
