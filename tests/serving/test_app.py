@@ -343,3 +343,13 @@ def test_the_serving_process_stays_light(home: Home, stored: StoredModel) -> Non
         [sys.executable, "-c", program, str(home.root)], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_figures_of_a_server_with_a_model(client: TestClient) -> None:
+    assert figure(client, "service_ready") == 1
+    assert figure(client, "model_created_timestamp_seconds") == 1709208000
+
+
+def test_figures_of_a_server_without_a_model(empty: TestClient) -> None:
+    assert figure(empty, "service_ready") == 0
+    assert figure(empty, 'service_info{service="inference"') == 1

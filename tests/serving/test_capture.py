@@ -402,3 +402,19 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(
     turn(capture)
     assert sum(window.profile.rows for window in counted(database)) == 18
     store.close()
+
+
+def test_lag_is_the_age_of_rows_that_may_leave_and_have_not(capture, clock, sink) -> None:
+    assert capture.lag() == 0
+    ask(capture, 4)
+    clock.forward(60)
+    assert capture.lag() == 0, "too few rows wait by the rules"
+    ask(capture, 1)
+    assert capture.lag() == 3600
+    sink.away = True
+    clock.forward(10)
+    turn(capture)
+    assert capture.lag() == 4200, "closed, and not taken"
+    sink.away = False
+    turn(capture)
+    assert capture.lag() == 0

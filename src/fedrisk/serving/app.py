@@ -37,7 +37,7 @@ from fedrisk.serving.inference_protocol import INFER, add_inference_protocol
 from fedrisk.serving.jobs import JobRoom, JobRunner, add_jobs
 from fedrisk.serving.journal import Journal
 from fedrisk.serving.lifecycle import Lifecycle
-from fedrisk.serving.metrics import ServingMetrics
+from fedrisk.serving.metrics import ReadyFigures, ServingMetrics
 from fedrisk.serving.page import front_page
 from fedrisk.serving.predict import BATCH, PREDICT, Limits, Predict, PredictBatch
 from fedrisk.serving.prompt import Prompt, prompt_answers
@@ -164,6 +164,7 @@ def create_app(
     lifecycle.connection_ended = metrics.connection_ended
     folder = home.champion if pinned is None else home.pinned(pinned)
     champion = Champion(folder, limits.batch_rows, clock, metrics.model_changed)
+    metrics.collect(ReadyFigures(lambda: readiness(champion, lifecycle)[0] == 200))
     trial = None
     if trial_rules is not None or trial_file is not None:
         figures = TrialMetrics(metrics.registry)
@@ -213,7 +214,7 @@ def create_app(
     if webhook is not None:
         app.router.routes.append(Route(WEBHOOK, webhook, methods=["POST"]))
     if capture is not None:
-        capture.listener = metrics.capture_answered
+        capture.listener, capture.waits = metrics.capture_answered, metrics.capture_waits
     _add_operations(app, home, champion, trial, metrics, lifecycle, capture)
     _add_trial(app, champion, trial, metrics)
 

@@ -85,6 +85,8 @@ class Capture:
         Where small windows wait for the next start.
     listener : callable, optional
         Told after each attempt to store why it failed, or nothing.
+    waits : callable, optional
+        Told at each look how many seconds counted rows have waited.
     """
 
     source: str
@@ -93,6 +95,7 @@ class Capture:
     rules: CaptureRules = CaptureRules()
     waiting_file: Path | None = None
     listener: Callable[[str], None] | None = None
+    waits: Callable[[float], None] | None = None
     closed: list[Window] = field(default_factory=list)
     #: Why the store did not take the closed windows; empty where it did.
     fault: str = ""
@@ -162,6 +165,16 @@ class Capture:
         self._store_answered("")
         del self.closed[: len(sent)]  # in one step: the event loop may add one meanwhile
 
+    def lag(self) -> float:
+        """Age of the oldest rows that may leave and that the store does not hold yet, in seconds.
+
+        Windows of too few rows do not count: they wait by the rules.
+        """
+        waiting = [window.start for window in self.closed]
+        opened = self._open.values()
+        waiting += [window.start for window in opened if window.rows >= self.rules.least]
+        return max(0.0, (self.clock() - min(waiting)).total_seconds()) if waiting else 0.0
+
     def _store_answered(self, fault: str) -> None:
         self.fault = fault
         if self.listener is not None:
@@ -173,6 +186,8 @@ class Capture:
             await asyncio.sleep(seconds)
             self.close_due()
             await asyncio.to_thread(self.flush)
+            if self.waits is not None:
+                self.waits(self.lag())
 
     def stop(self) -> None:
         """Close what may leave, hand it on, and keep the rest for the next start."""

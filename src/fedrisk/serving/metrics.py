@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import (
@@ -13,9 +14,11 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from fedrisk import __version__
 from fedrisk.errors import FedriskError
 from fedrisk.serving.champion import ServedModel
 from fedrisk.serving.scoring import LEVELS
@@ -120,6 +123,18 @@ class ServingMetrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self._created_at = Gauge(
+            "model_created_timestamp_seconds",
+            "When the serving model was trained, in seconds since 1970.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._capture_lag = Gauge(
+            "capture_lag_seconds",
+            "Age of the oldest counted rows that may leave and that the store does not hold yet.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._capture_failing = Gauge(
             "capture_store_failing",
             "1 while the store of monitoring windows does not take what is counted.",
@@ -175,6 +190,9 @@ class ServingMetrics:
         self._serving = self._model.labels(*labels)
         self._serving.set(1)
         self._loaded_at.set(news.loaded_at.timestamp())
+        created = _seconds(stored.model.about.get("created"))
+        if created is not None:
+            self._created_at.set(created)
         self._children.clear()
         for endpoint in ("/predict", "/predict/batch"):
             for level in LEVELS:
@@ -183,6 +201,10 @@ class ServingMetrics:
     def capture_answered(self, fault: str) -> None:
         """Take note of whether the store of monitoring windows took them."""
         self._capture_failing.set(1 if fault else 0)
+
+    def capture_waits(self, seconds: float) -> None:
+        """Take note of how long counted rows have waited for the store."""
+        self._capture_lag.set(seconds)
 
     def collect(self, collector: Collector) -> None:
         """Expose figures that are the same in every process of a home."""
@@ -204,3 +226,31 @@ class ServingMetrics:
         for collector in self._collectors:
             together.register(collector)
         return together
+
+
+def _seconds(time: object) -> float | None:
+    """Seconds since 1970 of a time in ISO 8601; None for anything else."""
+    try:
+        return datetime.fromisoformat(str(time)).timestamp()
+    except ValueError:
+        return None
+
+
+class ReadyFigures(Collector):
+    """Whether the process that answers a scrape is ready, and its release.
+
+    Parameters
+    ----------
+    ready : callable
+    """
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Look now."""
+        info = GaugeMetricFamily("service_info", "1.", labels=["service", "version"])
+        info.add_metric(["inference", __version__], 1.0)
+        yield info
+        text = "1 while /ready is 200."
+        yield GaugeMetricFamily("service_ready", text, value=float(self._ready()))
