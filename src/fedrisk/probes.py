@@ -6,7 +6,6 @@ else, such as a kubelet, is told whether it is. Figures are told without a token
 
 from __future__ import annotations
 
-import hmac
 import json
 import socket
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedrisk.errors import FedriskError, PortInUseError, UsageError
+from fedrisk.token_file import admits, read_tokens
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -81,7 +81,7 @@ class Place:
             raise UsageError(
                 f"{self.host!r} is no address to listen on", hint="such as 127.0.0.1 or 0.0.0.0"
             ) from None
-        if self.token_file is not None and not self._token():
+        if self.token_file is not None and not read_tokens(self.token_file):
             raise UsageError(
                 f"{self.token_file}: no token for figures can be read",
                 hint="put one there: openssl rand -hex 32",
@@ -91,15 +91,7 @@ class Place:
         """Whether an ``Authorization`` header opens the figures."""
         if self.token_file is None:
             return self.is_loopback
-        token = self._token()
-        expected = f"Bearer {token}".encode()
-        return bool(token) and hmac.compare_digest(given.encode("latin-1", "replace"), expected)
-
-    def _token(self) -> str:
-        try:
-            return "" if self.token_file is None else self.token_file.read_text("utf-8").strip()
-        except (OSError, UnicodeError):
-            return ""
+        return admits(self.token_file, given)
 
 
 class _Server(ThreadingHTTPServer):

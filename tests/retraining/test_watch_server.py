@@ -53,7 +53,10 @@ def test_figures_want_a_token_and_health_none(figures: WatchFigures, files: Toke
         # Nobody can ask a watch that takes no operations.
         assert ask(f"{address}/operations", "to operate")[0] == 404
         assert files.scraping is not None
+        files.scraping.write_text("to read\nanother\n")
+        assert [ask(f"{address}/metrics", each)[0] for each in ("to read", "another")] == [200, 200]
         files.scraping.write_text("another")
+        assert ask(f"{address}/metrics", "to read")[0] == 401
         assert ask(f"{address}/metrics", "another")[0] == 200
         files.scraping.write_text("")
         assert ask(f"{address}/metrics", "")[0] == 401

@@ -26,6 +26,7 @@ from fedrisk.errors import (
     ServiceAwayError,
     UsageError,
 )
+from fedrisk.token_file import read_tokens
 
 #: Seconds for one answer, and between two questions.
 TIMEOUT, EVERY = 20.0, 2.0
@@ -168,11 +169,10 @@ class Watched:
             self.sleep(EVERY)
 
     def _question(self, path: str, body: bytes | None = None) -> dict[str, Any]:
-        try:
-            token = self.token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{self.token_file} cannot be read: {error}") from None
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        tokens = read_tokens(self.token_file)
+        if not tokens:
+            raise UsageError(f"{self.token_file} cannot be read, or holds no token")
+        headers = {"Authorization": f"Bearer {tokens[0]}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url.rstrip("/") + path, body, headers)  # noqa: S310 checked above
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 checked above

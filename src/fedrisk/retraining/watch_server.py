@@ -7,7 +7,6 @@ that a new one counts at once.
 
 from __future__ import annotations
 
-import hmac
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from fedrisk.errors import (
 )
 from fedrisk.retraining.operation import LONGEST_BODY, Operation, read_asked
 from fedrisk.retraining.operation_store import OperationStore
+from fedrisk.token_file import admits, read_tokens
 
 #: Seconds that a caller may take to say what it wants.
 PATIENCE = 10.0
@@ -56,32 +56,19 @@ class Tokens:
     def may_scrape(self, header: str) -> bool:
         """Whether a caller may read figures."""
         files = [each for each in (self.scraping, self.operating) if each is not None]
-        return not files or any(_matches(header, each) for each in files)
+        return not files or any(admits(each, header) for each in files)
 
     def may_operate(self, header: str) -> bool:
         """Whether a caller may ask for operations."""
-        return self.operating is not None and _matches(header, self.operating)
+        return self.operating is not None and admits(self.operating, header)
 
     def check(self) -> None:
         """Raise UsageError where a file cannot be read or holds no token."""
         for each in (self.scraping, self.operating):
-            if each is not None and not _read(each):
+            if each is not None and not read_tokens(each):
                 raise UsageError(
                     f"{each} holds no token", hint="such as `openssl rand -hex 32` makes one"
                 )
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _matches(header: str, file: Path) -> bool:
-    token = _read(file)
-    given, expected = header.encode("latin-1", "replace"), f"Bearer {token}".encode()
-    return bool(token) and hmac.compare_digest(given, expected)
 
 
 @dataclass(frozen=True)
