@@ -32,7 +32,7 @@ test: install ## Run the tests, except those that start a federation of processe
 	$(BIN)/pytest -m "$(FAST)"
 
 .PHONY: coverage
-coverage: install ## The tests again, counting lines and branches; fails below the floor of pyproject.toml
+coverage: install ## The tests again, counting lines and branches: a table, and dist/coverage.xml
 	@scripts/ensure-command.sh java default-jre-headless
 	@scripts/ensure-command.sh promtool prometheus
 	@scripts/ensure-command.sh amtool prometheus-alertmanager

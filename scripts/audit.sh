@@ -38,6 +38,9 @@ done
 if ((${#locks[@]} == 0)); then
   mapfile -t locks < <(find requirements.lock locks -name '*.txt' -o -name requirements.lock | grep -v "$accepted" | sort)
 fi
+for lock in "${locks[@]}"; do
+  [[ -f $lock ]] || fail "there is no lock $lock" "scripts/audit.sh [LOCK...]; without one it takes them all" 2
+done
 [[ -x $tool/pip-audit ]] || fail "pip-audit is not installed" "make deploy-tools"
 
 answers() {

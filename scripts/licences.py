@@ -88,7 +88,7 @@ def installed() -> list[dict[str, str]]:
 
 def as_package(row: dict[str, str]) -> Package:
     """One row of pip-licenses; of a licence that is given as its whole text, its title."""
-    title = row["License"].strip().splitlines()[0].strip()
+    title = row["License"].strip().partition("\n")[0].strip()
     return Package(row["Name"].lower(), row["Version"], title)
 
 
