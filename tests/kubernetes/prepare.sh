@@ -26,5 +26,6 @@ images+=("localhost/fedrisk-inference:$following")
 for image in docker.io/library/postgres:15 docker.io/prom/prometheus:v2.42.0 docker.io/prom/alertmanager:v0.25.0; do
   ! "$tool" image inspect "$image" >/dev/null 2>&1 || images+=("$image")
 done
-# shellcheck disable=SC2086 a command and its words
+# A command and its words:
+# shellcheck disable=SC2086
 $loads "${images[@]}"
