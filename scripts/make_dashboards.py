@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,6 +271,8 @@ def text(name: str) -> str:
 
 def main() -> None:
     """Write them all."""
+    about = "Write Grafana's dashboards into deploy/grafana/dashboards."
+    argparse.ArgumentParser(description=about).parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in DASHBOARDS:
         (FOLDER / f"{name}.json").write_text(text(name), encoding="utf-8")
