@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 # Tests that need no federation of processes, container or cluster.
-FAST := not federation and not images and not compose and not kubernetes
+FAST := not federation and not images and not compose and not kubernetes and not monitoring
 LOCK_FLAGS := --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .PHONY: help
@@ -41,6 +41,11 @@ coverage: install ## The tests again, counting lines and branches: a table, and 
 .PHONY: e2e
 e2e: install ## Run the tests that start a federation of processes (minutes)
 	$(BIN)/pytest -m "federation and not hosts"
+
+.PHONY: e2e-monitoring
+e2e-monitoring: install ## A real Prometheus by deploy/prometheus: every rule and every dashboard's query
+	@scripts/ensure-command.sh prometheus prometheus
+	$(BIN)/pytest -m monitoring tests/deploy
 
 .PHONY: e2e-federation
 e2e-federation: install ## A federation of four hosts: joins, kills, drop-outs, refusals (root)

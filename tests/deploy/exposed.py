@@ -17,6 +17,7 @@ from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 from fedrisk.federation.provisioning.site import SiteFolder
 from fedrisk.federation.supervision.coordinator import Coordinator
 from fedrisk.federation.supervision.site import Site
+from fedrisk.federation.traffic import Traffic
 from fedrisk.home import Home
 from fedrisk.registry.follower_status import FollowerStatus, write_status
 from fedrisk.retraining.watch import Finished
@@ -124,6 +125,9 @@ def coordinator(federation: Federation) -> str:
     (federation.folder / "heads").mkdir()
     receipt = countersign(head, NOW.isoformat(), own)
     (federation.folder / "heads" / "north.json").write_text(receipt.text())
+    traffic = Traffic()
+    traffic.admitted("north", NOW.timestamp())
+    traffic.write(federation.folder)
     made = Coordinator(federation, {}, False, lambda *_, **__: None, NOW)
     made.supervisor = made._make_supervisor(None)
     registry = made._registry()
