@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -156,12 +157,28 @@ class Load:
             time.sleep(0.02)
 
 
+#: Starts `fedrisk` with a version that passes every check and cannot answer a caller.
+FAILING = """\
+import sys
+from fedrisk.serving.predict import Predict
+answer = Predict.answer
+def fails(self, served, *rest):
+    if served.stored.version == "{version}":
+        raise RuntimeError("made to fail")
+    return answer(self, served, *rest)
+Predict.answer = fails
+from fedrisk.cli import main
+main()
+"""
+
+
 @contextmanager
-def served_under_load(home: Home) -> Iterator[Load]:
-    """A server of the home, asked all the time."""
+def served_under_load(home: Home, failing: str = "") -> Iterator[Load]:
+    """A server of the home, asked all the time; a version may be made to fail in it."""
     words = ["serve", "--home", str(home.root), "--port", "0", "--json"]
+    program = [sys.executable, "-c", FAILING.format(version=failing)] if failing else COMMAND
     with subprocess.Popen(
-        [*COMMAND, *words], stdout=subprocess.PIPE, text=True, env=environment()
+        [*program, *words], stdout=subprocess.PIPE, text=True, env=environment()
     ) as process:
         try:
             assert process.stdout is not None

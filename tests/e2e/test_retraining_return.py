@@ -116,3 +116,17 @@ def test_a_champion_that_is_damaged_in_service_is_returned_from(promoted, tmp_pa
         assert wait_until(lambda: ready(load.url)["model"]["version"] == "1", 30)
         assert ready(load.url)["refused"] is None
     assert set(load.statuses) == {200}
+
+
+def test_a_champion_that_answers_with_errors_is_returned_from(promoted, tmp_path) -> None:
+    home, files, _ = promoted
+    home = copy_of(home, tmp_path)
+    with served_under_load(home, failing="2") as load:
+        assert wait_until(lambda: load.statuses[500] > 200, 60)
+        told = retrain(home, files, "2025-09-02", *WORDS, "--server", load.url)
+        assert (told["state"], told["champion"]) == ("returned", "1"), told["reason"]
+        assert "requests ended in a fault of the server's" in told["reason"]
+        assert "judged again" in told["reason"]
+        assert wait_until(lambda: load.versions["1"] > 50, 60)
+    assert set(load.versions) == {"1"}
+    assert set(load.statuses) == {200, 500}
