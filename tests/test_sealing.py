@@ -19,7 +19,17 @@ from fedrisk.sealing import (
     read_public,
 )
 
-from .conftest import public
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """File of a private key; its public one lies beside it."""
+    file = tmp_path / "record.key"
+    make_keys(file)
+    return file
+
+
+def public(private: Path) -> Path:
+    return private.with_name(f"{private.name}.pub")
 
 
 def sealed(private: Path, *batches: bytes, last: bool = True) -> list[bytes]:
