@@ -316,6 +316,42 @@ def test_prometheus_gets_every_file_of_rules() -> None:
     assert {each["key"] for each in rules["items"]} == files
 
 
+def test_grafana_gets_its_dashboards_its_sources_and_one_secret() -> None:
+    objects = with_component("grafana")
+    grafana = next(pod for pod in pods(objects) if pod.component == "grafana")
+    assert secret_keys(grafana.spec) == {"grafana-password"}
+    mounted = {m["name"]: m["mountPath"] for m in grafana.containers[0]["volumeMounts"]}
+    maps = {
+        mounted[each["name"]]: each["configMap"]
+        for each in grafana.spec["volumes"]
+        if "configMap" in each
+    }
+    held = {place: named(objects, "ConfigMap", one["name"])["data"] for place, one in maps.items()}
+    provisioning = "/etc/grafana/provisioning"
+    paths = {each["key"]: each["path"] for each in maps[provisioning]["items"]}
+    files = {paths[key]: yaml.safe_load(text) for key, text in held[provisioning].items()}
+    (provider,) = files["dashboards/fedrisk.yml"]["providers"]
+    dashboards = DEPLOY.parent / "grafana" / "dashboards"
+    assert set(held[provider["options"]["path"]]) == {each.name for each in dashboards.iterdir()}
+    asked = {
+        tuple(each["url"].removeprefix("http://").split(":"))
+        for each in files["datasources/fedrisk.yml"]["datasources"]
+    }
+    listening = {
+        (each["metadata"]["name"], str(port["port"]))
+        for each in of_kind([*objects, *with_component("loki")], "Service")
+        for port in each["spec"]["ports"]
+    }
+    assert asked <= listening
+    policy = named(objects, "NetworkPolicy", "grafana")["spec"]
+    assert "ingress" not in policy
+    let_out = {
+        (rule["to"][0]["podSelector"]["matchLabels"][COMPONENT], str(rule["ports"][0]["port"]))
+        for rule in policy["egress"]
+    }
+    assert let_out == asked
+
+
 def test_the_files_of_kustomize_hold_one_yaml_document_each_way() -> None:
     for file in DEPLOY.rglob("*.yaml"):
         assert list(yaml.safe_load_all(file.read_text(encoding="utf-8"))), file

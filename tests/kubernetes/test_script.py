@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from .cluster import SCRIPT
-from .manifests import OVERLAYS, pods
+from .manifests import DEPLOY, OVERLAYS, pods
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
@@ -134,6 +134,17 @@ def test_missing_secrets_are_made_through_standard_input(stage: Path) -> None:
     words = (stage / "words").read_text()
     for value in made.values():
         assert value.strip() not in words
+
+
+def test_a_password_for_grafana_is_made_where_grafana_is(stage: Path) -> None:
+    overlay, components = (
+        os.path.relpath(DEPLOY / each, stage.resolve()) for each in ("overlays/local", "components")
+    )
+    text = f"resources: [{overlay}]\ncomponents: [{components}/grafana]\n"
+    (stage / "kustomization.yaml").write_text(text)
+    run(str(stage), stage=stage)
+    made = yaml.safe_load((stage / "patched").read_text())["stringData"]
+    assert set(made) == {*ALL.split(), "grafana-password"}
 
 
 def test_the_key_store_holds_hashes_that_the_server_reads(stage: Path, tmp_path: Path) -> None:
