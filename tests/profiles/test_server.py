@@ -66,7 +66,8 @@ def test_replicas_that_start_and_write_at_one_time_all_succeed(server: PostgreSQ
 
     engine = sql.create_engine(server.url)
     with engine.begin() as connection:
-        connection.execute(sql.text("drop table if exists windows"))
+        connection.execute(sql.text("drop schema public cascade"))
+        connection.execute(sql.text("create schema public"))
     engine.dispose()
     replicas = 6
     gate = threading.Barrier(replicas)
