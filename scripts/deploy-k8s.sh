@@ -437,9 +437,10 @@ deploy() {
 
 wait_all() {
   ! k get statefulset postgres >/dev/null 2>&1 || wait_for statefulset/postgres "$(component postgres)"
-  wait_for deployment/mlflow "$(component mlflow)"
   wait_for deployment/federated-server "$(component federated-server)"
+  # No site needs MLflow, which is the slowest to start.
   [[ -z $join ]] || join_sites
+  wait_for deployment/mlflow "$(component mlflow)"
   local each
   for each in $(k get deployments -l "$(component federated-client)" -o name); do
     [[ -n $join && $overlay == local ]] || continue

@@ -93,9 +93,9 @@ class Cluster:
         ]
 
     def ready(self, component: str) -> list[str]:
-        """Names of the pods that are ready."""
+        """The pods that are ready, by uid: a StatefulSet gives a name again."""
         return [
-            each["metadata"]["name"]
+            each["metadata"]["uid"]
             for each in self.pods(component)
             for condition in each["status"].get("conditions", [])
             if condition["type"] == "Ready" and condition["status"] == "True"

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -147,9 +148,17 @@ def test_a_clock_that_is_an_hour_off(folder: Path, serve: Serve) -> None:
 def test_a_clock_may_be_minutes_behind_but_hardly_ahead(seconds: int, told: str) -> None:
     shown = "Thu, 01 Jan 2026 12:00:00 GMT"
     now = datetime(2026, 1, 1, 12, 0, tzinfo=UTC) + timedelta(seconds=seconds)
-    found = clock_fault(shown, now)
+    found = clock_fault(shown, now, now)
     assert told in found
     assert bool(found) == bool(told)
+
+
+@pytest.mark.parametrize("told_after", [0, 10, 40, 60])
+def test_a_slow_answer_is_no_fault_of_a_clock(told_after: int) -> None:
+    """Whenever within a slow answer a coordinator with the same clock reads it."""
+    asked = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+    shown = format_datetime(asked + timedelta(seconds=told_after), usegmt=True)
+    assert clock_fault(shown, asked, asked + timedelta(seconds=60)) == ""
 
 
 def test_flower_accepts_every_clock_that_is_no_fault() -> None:
@@ -162,7 +171,7 @@ def test_flower_accepts_every_clock_that_is_no_fault() -> None:
 
 @pytest.mark.parametrize("shown", [None, "", "yesterday"])
 def test_a_coordinator_that_tells_no_time(shown: str | None) -> None:
-    assert clock_fault(shown, clock()) == ""
+    assert clock_fault(shown, clock(), clock()) == ""
 
 
 def test_releases_that_must_not_meet() -> None:

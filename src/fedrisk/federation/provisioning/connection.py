@@ -55,12 +55,13 @@ def fault(
             connection.request("GET", "/health")
             answer = connection.getresponse()
             told = answer.read()
-            middle = asked + (now() - asked) / 2  # a slow answer is no clock that leads
+            answered = now()
         except ssl.SSLCertVerificationError as error:
             return _certificate_fault(error)
         except (OSError, http.client.HTTPException) as error:
             return f"{superlink} cannot be reached: {error}"
-        found = clock_fault(answer.headers.get("Date"), middle) or release_fault(told)
+        shown = answer.headers.get("Date")
+        found = clock_fault(shown, asked, answered) or release_fault(told)
         return found or ("" if key is None else _standing_fault(connection, key, now()))
 
 
@@ -115,15 +116,18 @@ def _certificate_fault(error: ssl.SSLCertVerificationError) -> str:
     )
 
 
-def clock_fault(shown: str | None, now: datetime) -> str:
+def clock_fault(shown: str | None, asked: datetime, answered: datetime) -> str:
     """Whether this clock is too far from the coordinator's for Flower's signed times.
+
+    The coordinator tells its time after it is asked and before its answer is here, so a slow
+    answer is no clock that leads: what is told is wrong at both ends.
 
     Parameters
     ----------
     shown : str or None
         The ``Date`` header of the coordinator's answer.
-    now : datetime
-        This machine's time when the coordinator answered, UTC.
+    asked, answered : datetime
+        This machine's time before and after, UTC.
 
     Returns
     -------
@@ -133,12 +137,14 @@ def clock_fault(shown: str | None, now: datetime) -> str:
     if shown is None:
         return ""
     try:
-        difference = now - parsedate_to_datetime(shown).astimezone(UTC)
+        told = parsedate_to_datetime(shown).astimezone(UTC)
     except ValueError:
         return ""
-    if -LARGEST_LAG <= difference <= LARGEST_LEAD:
-        return ""
-    return skew_fault(difference)
+    if asked - told > LARGEST_LEAD:
+        return skew_fault(asked - told)
+    if told - answered > LARGEST_LAG:
+        return skew_fault(answered - told)
+    return ""
 
 
 def skew_fault(lead: timedelta) -> str:
