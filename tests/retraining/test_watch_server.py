@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
 from fedrisk.errors import UsageError
+from fedrisk.retraining import watch_server
 from fedrisk.retraining.operation_store import OperationStore
 from fedrisk.retraining.watch_figures import WatchFigures
 from fedrisk.retraining.watch_server import Desk, Tokens, serve_watch
@@ -60,6 +66,36 @@ def test_figures_want_a_token_and_health_none(figures: WatchFigures, files: Toke
         assert ask(f"{address}/metrics", "another")[0] == 200
         files.scraping.write_text("")
         assert ask(f"{address}/metrics", "")[0] == 401
+
+
+def test_one_who_does_not_wait_for_the_answer_is_no_error(
+    figures: WatchFigures,
+    files: Tokens,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As a scrape is, that takes longer than Prometheus waits."""
+    left, tried = threading.Event(), threading.Event()
+
+    def slow(_: object) -> bytes:
+        left.wait(10)
+        return b"x" * 10_000_000
+
+    def ended(server: ThreadingHTTPServer, request: Any) -> None:
+        ThreadingHTTPServer.shutdown_request(server, request)
+        tried.set()
+
+    monkeypatch.setattr(watch_server, "generate_latest", slow)
+    monkeypatch.setattr(watch_server._Server, "shutdown_request", ended)
+    with serve_watch(figures.registry, "127.0.0.1", 0, files) as port:
+        asking = socket.create_connection(("127.0.0.1", port), timeout=10)
+        asking.sendall(b"GET /metrics HTTP/1.0\r\nAuthorization: Bearer to read\r\n\r\n")
+        # Closed with a reset at once, as by one who is gone.
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        asking.close()
+        left.set()
+        assert tried.wait(10)
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_token_it_stays_on_loopback(figures: WatchFigures, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ that a new one counts at once.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -194,6 +195,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Scrapes are not worth a line each."""
 
 
+class _Server(ThreadingHTTPServer):
+    """Answers each request in a thread of its own; one that went away is no error."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell what went wrong, but not that nobody waited for an answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serve_watch(
     registry: CollectorRegistry,
@@ -232,12 +244,11 @@ def serve_watch(
 
     values = {"registry": registry, "tokens": tokens, "desk": desk}
     try:
-        server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), values))
+        server = _Server((host, port), type("Handler", (_Handler,), values))
     except OSError as error:
         raise PortInUseError(
             f"metrics port {port}: {error.strerror}", hint="choose another --metrics-port"
         ) from None
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
         yield int(server.server_address[1])
