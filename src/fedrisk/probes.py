@@ -176,6 +176,13 @@ def serve_probes(
             f"health port {place.port} on {place.host}: {error.strerror}",
             hint="health_listen and health_port in the settings file say where to listen",
         ) from None
+    with answering(server) as port:
+        yield port
+
+
+@contextmanager
+def answering(server: ThreadingHTTPServer) -> Iterator[int]:
+    """Let a bound server answer, in a thread, while the context lasts; gives its port."""
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
         yield int(server.server_address[1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from fedrisk.errors import (
     RetrainingError,
     UsageError,
 )
+from fedrisk.probes import answering
 from fedrisk.retraining.operation import LONGEST_BODY, Operation, read_asked
 from fedrisk.retraining.operation_store import OperationStore
 from fedrisk.token_file import admits, read_tokens
@@ -249,12 +249,8 @@ def serve_watch(
         raise PortInUseError(
             f"metrics port {port}: {error.strerror}", hint="choose another --metrics-port"
         ) from None
-    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(server) as number:
+        yield number
 
 
 def _status(error: FedriskError) -> int:
