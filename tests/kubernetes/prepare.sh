@@ -21,7 +21,9 @@ tool=${CONTAINER_TOOL:-$(command -v docker || command -v podman)}
 [[ -n ${FEDRISK_IMAGE_TAG:-} ]] || scripts/build-images.sh --tool "${tool##*/}" --tag "$tag"
 images=()
 for role in "${roles[@]}"; do images+=("localhost/fedrisk-$role:$tag"); done
-"$tool" tag "localhost/fedrisk-inference:$tag" "localhost/fedrisk-inference:$following"
+# Another image in fact: a label tells it from the one before.
+printf 'FROM localhost/fedrisk-inference:%s\nLABEL org.fedrisk.follows="%s"\n' "$tag" "$tag" |
+  "$tool" build --quiet --tag "localhost/fedrisk-inference:$following" - >/dev/null
 images+=("localhost/fedrisk-inference:$following")
 for image in docker.io/library/postgres:15 docker.io/prom/prometheus:v2.42.0 docker.io/prom/alertmanager:v0.25.0; do
   ! "$tool" image inspect "$image" >/dev/null 2>&1 || images+=("$image")
