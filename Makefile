@@ -55,6 +55,7 @@ e2e-federation: install ## A federation of four hosts: joins, kills, drop-outs, 
 
 .PHONY: e2e-images
 e2e-images: install ## Build the images and run them hardened (minutes; podman or Docker)
+	@tests/deploy/containers.sh
 	$(BIN)/pytest -m images tests/deploy/test_images_running.py
 
 .PHONY: images
@@ -68,7 +69,8 @@ e2e-kubernetes: install ## The whole on the cluster of KUBECONFIG (half an hour;
 	@eval "$$(tests/kubernetes/prepare.sh --tags)"; $(BIN)/pytest -m kubernetes -s -x tests/kubernetes
 
 .PHONY: e2e-compose
-e2e-compose: install ## The composed federation in containers: train, predict, kill, come back (docker or podman)
+e2e-compose: install deploy-tools ## The composed federation in containers: train, predict, kill, come back (docker or podman)
+	@tests/deploy/containers.sh
 	@# FEDRISK_TAG names images that are there; without it they are built.
 	[[ -n "$${FEDRISK_TAG:-}" ]] || scripts/build-images.sh
 	$(BIN)/pytest -s -m compose tests/deploy

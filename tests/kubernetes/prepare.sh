@@ -17,6 +17,7 @@ if [[ ${1:-} == --tags ]]; then
   exit
 fi
 [[ -n $loads ]] || exit 0
+tests/deploy/containers.sh
 tool=${CONTAINER_TOOL:-$(command -v docker || command -v podman)}
 [[ -n ${FEDRISK_IMAGE_TAG:-} ]] || scripts/build-images.sh --tool "${tool##*/}" --tag "$tag"
 images=()

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# For the end-to-end targets in containers: see that Docker or podman is here, with the images that
+# are not built from this repository. Where a way to set that up lies beside the clone, it is taken;
+# elsewhere the engine pulls what it lacks.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+command -v docker >/dev/null && exit 0
+setup=../shared/containers/setup
+if [[ -x $setup ]]; then
+  "$setup" prometheus alertmanager postgres
+elif ! command -v podman >/dev/null; then
+  printf 'error: neither docker nor podman is installed\nhint: install one; CONTAINER_TOOL names it\n' >&2
+  exit 1
+fi
