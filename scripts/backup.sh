@@ -15,8 +15,8 @@ local        on this machine, by `fedrisk backup create`; every OPTION of it is 
              A site's operator names the site's folder alone: --site DIR.
 compose      both databases, MLflow's artifacts and the federation's folder, of the project that runs;
              made in the coordinator's volume, then copied to DIR. OPTION: --recipient FILE.
-             COMPOSE names the command (default: `docker compose`, or `podman-compose`), and
-             COMPOSE_FILE the file (default: deploy/compose/docker-compose.yml).
+             CONTAINER_TOOL names docker or podman, COMPOSE the command, COMPOSE_FILE the file
+             (default: deploy/compose/docker-compose.yml), COMPOSE_PROJECT_NAME the project.
 kubernetes   runs a Job from the CronJob `backup` at once, and follows it.
 
 Restore with scripts/restore.sh; docs/disaster-recovery.md says when and what.
@@ -29,6 +29,8 @@ fail() {
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=../deploy/compose/compose-command.bash
+source "$root/deploy/compose/compose-command.bash"
 
 # The command of this project's environment, or else the one that is installed.
 find_fedrisk() {
@@ -39,19 +41,6 @@ find_fedrisk() {
   else
     fedrisk=$(command -v fedrisk) || fail 'fedrisk is not installed here' 'make install'
   fi
-}
-
-find_compose() {
-  if [[ -n ${COMPOSE:-} ]]; then
-    read -r -a compose <<<"$COMPOSE"
-  elif command -v docker >/dev/null && docker compose version >/dev/null 2>&1; then
-    compose=(docker compose)
-  elif command -v podman-compose >/dev/null; then
-    compose=(podman-compose)
-  else
-    fail 'neither docker compose nor podman-compose is here' 'install one, or name it by COMPOSE'
-  fi
-  compose+=(-f "${COMPOSE_FILE:-$root/deploy/compose/docker-compose.yml}")
 }
 
 backup_here() {

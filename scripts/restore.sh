@@ -15,7 +15,8 @@ local        on this machine, by `fedrisk backup restore`; every OPTION of it is
              --folder NAME=DIR, --database NAME=URL, --dump NAME=FILE, --key FILE, --force.
 compose      both databases, MLflow's artifacts and the federation's folder, in the project that runs;
              PLACE is one backup's folder. Coordinator and watch are stopped meanwhile, predictions
-             go on. OPTION: --key FILE, --force. COMPOSE and COMPOSE_FILE as for backup.sh.
+             go on. OPTION: --key FILE, --force. The environment as for backup.sh. Where nothing
+             runs any more: scripts/run-local.sh --no-join, then this with --force, then run-local.sh.
 kubernetes   stops what uses the volumes, runs a Job made from the suspended CronJob `restore`,
              and starts it again.
 
@@ -29,6 +30,8 @@ fail() {
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=../deploy/compose/compose-command.bash
+source "$root/deploy/compose/compose-command.bash"
 
 restore_here() {
   local fedrisk
@@ -95,19 +98,6 @@ query() {
     "select 1 from pg_database where datname = '$1'" </dev/null | grep -q 1 ||
     "${compose[@]}" exec -T postgres createdb --username=fedrisk "$1" </dev/null
   "${compose[@]}" exec -T postgres psql --username=fedrisk --dbname="$1" -qAtc "$2" </dev/null | tr -d '\r'
-}
-
-find_compose() {
-  if [[ -n ${COMPOSE:-} ]]; then
-    read -r -a compose <<<"$COMPOSE"
-  elif command -v docker >/dev/null && docker compose version >/dev/null 2>&1; then
-    compose=(docker compose)
-  elif command -v podman-compose >/dev/null; then
-    compose=(podman-compose)
-  else
-    fail 'neither docker compose nor podman-compose is here' 'install one, or name it by COMPOSE'
-  fi
-  compose+=(-f "${COMPOSE_FILE:-$root/deploy/compose/docker-compose.yml}")
 }
 
 restore_kubernetes() {

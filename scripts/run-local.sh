@@ -5,16 +5,18 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 folder=$root/deploy/compose
 secrets=$folder/.secrets
-project=${COMPOSE_PROJECT_NAME:-fedrisk}
 patience=${FEDRISK_PATIENCE:-300}
 sites=(north south)
 # In the coordinator's volume; a site's own folder is `site` in its volume.
 federation=federation
 ports=(API MLFLOW PROMETHEUS ALERTMANAGER GRAFANA)
+# shellcheck source-path=SCRIPTDIR source=../deploy/compose/compose-command.bash
+source "$root/deploy/compose/compose-command.bash"
 
 usage() {
   cat <<'END'
 Usage: scripts/run-local.sh [--no-build] [--study NAME] [--site NAME=FILE]... [--train] [--grafana]
+       scripts/run-local.sh --no-join [--no-build] [--grafana]
        scripts/run-local.sh --down [--volumes]
 
 Build the images, make the secrets, start PostgreSQL, MLflow, a coordinator, two sites, the API and who
@@ -24,6 +26,7 @@ the API for a prediction, and say where everything is. Run again, it does what i
   --no-build         take images that are there, of the tag of the last run or FEDRISK_TAG
   --study NAME       a built-in study, or a file (default: air-wearables)
   --site NAME=FILE   rows of a site, CSV or Parquet; NAME is north or south (default: simulated rows)
+  --no-join          start the services alone: for scripts/restore.sh, which brings sites and model
   --train            train once more, though a model serves already
   --grafana          start Grafana, too
   --down             stop and remove the containers; volumes and secrets stay
@@ -49,38 +52,8 @@ say() {
 
 # --- the engine -----------------------------------------------------------------------------------
 
-# Sets `tool` (docker or podman) and `compose` (its compose command).
-find_engine() {
-  local wanted=${CONTAINER_TOOL:-}
-  compose=()
-  if [[ $wanted != podman ]] && docker info >/dev/null 2>&1; then
-    tool=docker
-    if docker compose version >/dev/null 2>&1; then
-      compose=(docker compose)
-    elif command -v docker-compose >/dev/null; then
-      compose=(docker-compose)
-    fi
-  elif [[ $wanted != docker ]] && podman info >/dev/null 2>&1; then
-    tool=podman
-    if command -v podman-compose >/dev/null; then
-      compose=(podman-compose)
-    elif [[ -x $root/.venv-deploy/bin/podman-compose ]]; then
-      compose=("$root/.venv-deploy/bin/podman-compose")
-    fi
-  else
-    fail "no container engine answers${wanted:+ as $wanted}" \
-      "start Docker, or install podman: \`docker info\` or \`podman info\` must work for this user"
-  fi
-  [[ -z ${COMPOSE:-} ]] || read -r -a compose <<<"$COMPOSE"
-  ((${#compose[@]})) || fail "$tool has no compose command" \
-    "install Docker's compose plugin; for podman: scripts/deploy-tools.sh, or pip install podman-compose"
-}
-
-# A file docker-compose.override.yml beside the other changes it, as with compose itself.
 composing() {
-  local files=(--file "$folder/docker-compose.yml")
-  [[ ! -f $folder/docker-compose.override.yml ]] || files+=(--file "$folder/docker-compose.override.yml")
-  "${compose[@]}" --project-name "$project" "${files[@]}" "${profiles[@]}" "$@"
+  "${compose[@]}" "${profiles[@]}" "$@"
 }
 
 # podman would not start a container again while one that it depends on is away. So its dependencies
@@ -89,11 +62,6 @@ up() {
   local words=(up --detach)
   [[ ${compose[*]} != *podman-compose* ]] || words+=(--no-deps --no-build)
   composing "${words[@]}" >&2
-}
-
-container() { # service
-  "$tool" ps --all --quiet --filter "label=com.docker.compose.project=$project" \
-    --filter "label=com.docker.compose.service=$1" | head -n 1
 }
 
 # Run a command in a service's container; standard input goes there.
@@ -190,7 +158,7 @@ make_secrets() {
   local name
   mkdir -p "$secrets"
   chmod 700 "$secrets"
-  if [[ ! -s $secrets/postgres-password ]] && "$tool" volume inspect "${project}_postgres" >/dev/null 2>&1; then
+  if [[ ! -s $secrets/postgres-password ]] && "$tool" volume inspect "$(composed_project)_postgres" >/dev/null 2>&1; then
     fail "$secrets/postgres-password is missing, and the database was made with another password" \
       "put the file back; or begin anew, without what was learnt: scripts/run-local.sh --down --volumes"
   fi
@@ -386,11 +354,12 @@ read_site() { # NAME=FILE
 }
 
 read_options() {
-  build=yes action=up volumes=no again=no study=air-wearables profiles=()
+  build=yes join=yes action=up volumes=no again=no study=air-wearables profiles=()
   declare -gA rows=()
   while (($#)); do
     case $1 in
       --no-build) build=no ;;
+      --no-join) join=no ;;
       --train) again=yes ;;
       --grafana) profiles=(--profile grafana) ;;
       --down) action=down ;;
@@ -421,6 +390,7 @@ start() {
   say "starting the services"
   up || fail "the services did not start" "what stopped them stands above"
   await postgres mlflow coordinator
+  [[ $join == yes ]] || return 0
   for site in "${sites[@]}"; do
     changed=no
     ((number += 1))
@@ -458,5 +428,6 @@ down() {
 
 read_options "$@"
 find_engine
+find_compose
 settle
 if [[ $action == down ]]; then down; else start; fi

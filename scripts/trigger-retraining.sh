@@ -28,7 +28,7 @@ options
 
 environment
   FEDRISK          the command of --local and --at        [.venv/bin/fedrisk, else fedrisk]
-  CONTAINER_TOOL   of --compose                           [docker, else podman]
+  CONTAINER_TOOL   of --compose                           [docker, else podman: what answers]
   FEDRISK_TRIES    how often it is followed again where the way to the watch breaks   [24]
   COMPOSE_PROJECT_NAME                                    [fedrisk]
   COMPOSE_WATCH    the watch's container, where it is not found by its labels
@@ -49,6 +49,8 @@ needed() {
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=../deploy/compose/compose-command.bash
+source "$root/deploy/compose/compose-command.bash"
 reason='' where='' at='' token='' namespace=fedrisk wait=3600 id='' local_words=() more=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -110,15 +112,6 @@ have() {
 inside=(--at http://127.0.0.1:9102 --token-file)
 asked=(trigger retrain --trigger "$reason" --wait "$wait" --id "$id" "${more[@]}")
 
-watch_container() {
-  if [ -n "${COMPOSE_WATCH:-}" ]; then
-    printf '%s\n' "$COMPOSE_WATCH"
-    return
-  fi
-  "$tool" ps --quiet --filter "label=com.docker.compose.project=${COMPOSE_PROJECT_NAME:-fedrisk}" \
-    --filter label=com.docker.compose.service=watch | head -n 1
-}
-
 # Runs it, and again by the same name where the way to the watch breaks, as by a restart of its container.
 follow() {
   local tries code
@@ -147,12 +140,10 @@ case $where in
     exec "$fedrisk" "${asked[@]}" --at "$at" --token-file "$token"
     ;;
   compose)
-    tool=${CONTAINER_TOOL:-docker}
-    command -v "$tool" >/dev/null 2>&1 || tool=podman
-    have "$tool" "install docker or podman, or name it by CONTAINER_TOOL"
-    container=$(watch_container || true)
-    [ -n "$container" ] || fail "no watch runs in a container" "scripts/run-local.sh starts it"
-    follow "$tool" exec "$container" fedrisk "${asked[@]}" "${inside[@]}" \
+    find_engine
+    watch=${COMPOSE_WATCH:-$(container watch || true)}
+    [ -n "$watch" ] || fail "no watch runs in a container" "scripts/run-local.sh starts it"
+    follow "$tool" exec "$watch" fedrisk "${asked[@]}" "${inside[@]}" \
       /run/secrets/operations-token
     ;;
   kubernetes)

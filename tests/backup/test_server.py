@@ -287,7 +287,7 @@ def test_a_password_of_a_file_is_used_and_seen_nowhere(world: World, tmp_path: P
 #: Stands for `docker compose`: a service's volume is a folder, PostgreSQL is the test's.
 COMPOSE = """
 import os, subprocess, sys
-words = sys.argv[sys.argv.index("-f") + 2:]
+words = sys.argv[sys.argv.index("--file") + 2:]
 with open({log!r}, "a") as log:
     log.write(" ".join(words[:6]) + chr(10))
 if words[0] in ("stop", "start"):

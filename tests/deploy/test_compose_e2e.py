@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from deploy.composed import Composed, working_tool
+from deploy.composed import PROJECT, Composed, working_tool
 from running import wait_until
 
 pytestmark = pytest.mark.compose
@@ -215,7 +215,6 @@ def test_the_federation_trains_again_after_all_of_this(
 def test_a_retraining_is_asked_for_and_followed_to_its_verdict(
     composed: Composed, times: dict[str, float]
 ) -> None:
-    composed.environment["COMPOSE_WATCH"] = composed.container("watch")
     begun = time.monotonic()
     with composed.asked_all_the_time() as asked:
         code, told = composed.script("trigger-retraining.sh", "manual", "--compose")
@@ -240,6 +239,39 @@ def test_volumes_outlive_the_containers(composed: Composed, times: dict[str, flo
     assert "training over the federation" not in told
     assert wait_until(lambda: online(composed), BACK)
     assert standing(composed) == before
+
+
+def test_a_lost_machine_is_restored_and_the_sites_come_back(
+    composed: Composed, times: dict[str, float]
+) -> None:
+    """Both databases, artifacts, authority and the API's cache burn; the sites keep theirs."""
+    before, risk = standing(composed), composed.predict()["risk_score"]
+    begun = time.monotonic()
+    code, told = composed.script("backup.sh", "compose", "--output", str(composed.folder / "kept"))
+    assert code == 0, told
+    times["a backup"] = time.monotonic() - begun
+    (backup,) = (composed.folder / "kept").glob("fedrisk-*")
+    assert composed.script("run-local.sh", "--down")[0] == 0
+    for volume in ("postgres", "mlflow", "federation", "inference"):
+        composed.engine("volume", "rm", f"{PROJECT}_{volume}")
+    begun = time.monotonic()
+    # Whoever gives the database a new volume may give it a new password.
+    (composed.folder / "deploy/compose/.secrets/postgres-password").unlink()
+    code, told = composed.script("run-local.sh", "--no-build", "--no-join")
+    assert code == 0, told
+    code, told = composed.script("restore.sh", "compose", str(backup))
+    assert code != 0
+    assert "--force" in told
+    code, told = composed.script("restore.sh", "compose", str(backup), "--force")
+    assert code == 0, told
+    code, told = composed.script("run-local.sh", "--no-build")
+    assert code == 0, told
+    assert "training over the federation" not in told
+    times["a lost machine restored, serves"] = time.monotonic() - begun
+    assert wait_until(lambda: online(composed), BACK)
+    times["a lost machine restored, both sites online"] = time.monotonic() - begun
+    assert standing(composed) == before
+    assert composed.predict()["risk_score"] == risk
 
 
 def test_a_lost_password_is_told_and_nothing_is_broken(composed: Composed) -> None:
