@@ -393,7 +393,7 @@ def test_a_site_waits_for_its_bundle_and_joins_once(told_fedrisk, tmp_path):
     data.write_text("a\n1\n")
     rest = process.communicate(timeout=30)[0]
     assert process.returncode == 0
-    init = f"fedrisk site init {bundle} --folder {folder} --data {data} --json"
+    init = f"fedrisk site init {bundle} --folder {folder} --data {data} --if-missing --json"
     assert rest.splitlines()[-2:] == [init, f"fedrisk site start --folder {folder}"]
     folder.mkdir()
     (folder / "site.toml").touch()

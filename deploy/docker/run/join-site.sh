@@ -26,6 +26,7 @@ await() {
 if [[ ! -e $folder/site.toml ]]; then
   await "$bundle" "join bundle, from fedrisk federation add-site"
   await "$data" "the rows of this site"
-  fedrisk site init "$bundle" --folder "$folder" --data "$data" --json
+  # A folder that a killed init left is begun anew.
+  fedrisk site init "$bundle" --folder "$folder" --data "$data" --if-missing --json
 fi
 exec fedrisk site start --folder "$folder"
