@@ -104,7 +104,7 @@ choose_tag() {
 # stay the same from release to release, and nodes fetch the few megabytes that changed.
 describe_source() {
   version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
-  revision=$(git rev-parse HEAD 2>/dev/null || printf 'unknown')
+  revision=$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || printf 'unknown')
   epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct -- locks/images deploy/docker 2>/dev/null || true)}
   epoch=${epoch:-0}
   created=$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || printf '1970-01-01T00:00:00Z')

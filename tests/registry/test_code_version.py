@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fedrisk
 from fedrisk.registry import code_version as module
-from fedrisk.registry.code_version import _commit, code_version
+from fedrisk.registry.code_version import _built_from, _commit, code_version
 
 
 def _git(folder, *arguments):
@@ -38,6 +38,17 @@ def test_somebody_else_s_repository_does_not_count(tmp_path):
     installed.parent.mkdir()
     installed.write_text("")
     assert _commit(installed) == ""
+
+
+def test_an_image_says_what_it_was_built_from(tmp_path, monkeypatch):
+    package = tmp_path / "fedrisk" / "__init__.py"
+    package.parent.mkdir()
+    package.touch()
+    monkeypatch.setattr(module.fedrisk, "__file__", str(package))
+    assert "commit" not in code_version()
+    (package.parent / "COMMIT").write_text("0a1b\n")
+    assert code_version()["commit"] == "0a1b"
+    assert _built_from(tmp_path / "none") == ""
 
 
 def test_no_git_no_commit(monkeypatch):

@@ -1,4 +1,4 @@
-"""Which code made a model: the package's version, and the commit where it runs from a checkout."""
+"""Which code made a model: the package's version, and its commit in a checkout or an image."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from pathlib import Path
 import fedrisk
 
 TIMEOUT_SECONDS = 5.0
+#: Beside the package in an image, where there is no repository: the commit it was built from.
+BUILT_FROM = "COMMIT"
 
 
 def code_version() -> dict[str, str]:
-    """The package's ``version`` and, in a Git checkout, its ``commit`` (``-dirty`` if changed)."""
+    """The package's ``version`` and its ``commit`` (``-dirty`` if changed), where that is known."""
     found = {"version": fedrisk.__version__}
-    commit = _commit(Path(fedrisk.__file__))
+    package = Path(fedrisk.__file__)
+    commit = _built_from(package.with_name(BUILT_FROM)) or _commit(package)
     return found | ({"commit": commit} if commit else {})
+
+
+def _built_from(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _commit(file: Path) -> str:
