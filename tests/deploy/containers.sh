@@ -5,11 +5,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-command -v docker >/dev/null && exit 0
+docker info >/dev/null 2>&1 && exit 0
 setup=../shared/containers/setup
 if [[ -x $setup ]]; then
   "$setup" prometheus alertmanager postgres
 elif ! command -v podman >/dev/null; then
-  printf 'error: neither docker nor podman is installed\nhint: install one; CONTAINER_TOOL names it\n' >&2
+  printf 'error: no docker answers, and podman is not installed\nhint: install one; CONTAINER_TOOL names it\n' >&2
   exit 1
 fi

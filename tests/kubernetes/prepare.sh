@@ -18,8 +18,14 @@ if [[ ${1:-} == --tags ]]; then
 fi
 [[ -n $loads ]] || exit 0
 tests/deploy/containers.sh
-tool=${CONTAINER_TOOL:-$(command -v docker || command -v podman)}
-[[ -n ${FEDRISK_IMAGE_TAG:-} ]] || scripts/build-images.sh --tool "${tool##*/}" --tag "$tag"
+fail() {
+  printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
+  exit 1
+}
+# shellcheck source-path=SCRIPTDIR source=../../deploy/compose/compose-command.bash
+source deploy/compose/compose-command.bash
+find_engine
+[[ -n ${FEDRISK_IMAGE_TAG:-} ]] || scripts/build-images.sh --tool "${tool:?}" --tag "$tag"
 images=()
 for role in "${roles[@]}"; do images+=("localhost/fedrisk-$role:$tag"); done
 # Another image in fact: a label tells it from the one before.
