@@ -46,13 +46,13 @@ def test_one_retraining_is_one_run_that_is_kept_up_to_date(home: Home, result) -
         "reason": "fitted",
         "transitions": steps,
     }
-    first = record_retraining(home, settings, loop, "<p>one</p>")
+    first = record_retraining(home, settings, loop, "<p>one</p>", ended=False)
     store = open_store(home, settings)
     assert store.client.get_run(first).info.status == "RUNNING"
     gated = step("gated", gate={"verdict": "pass"}, comparison={"models": figures}, **chosen)
     steps.append(gated)
     again = loop | {"state": "done", "reason": "released", "transitions": steps}
-    assert record_retraining(home, settings, again, "<p>two</p>") == first
+    assert record_retraining(home, settings, again, "<p>two</p>", ended=True) == first
     run = store.client.get_run(first)
     tags = run.data.tags
     assert run.info.status == "FINISHED"
@@ -71,7 +71,7 @@ def test_one_retraining_is_one_run_that_is_kept_up_to_date(home: Home, result) -
     linked = store.client.get_model_version("heart", version)
     assert linked.tags[RETRAINING] == loop["id"]
     for _ in range(2):  # the section is written anew, not added once more
-        record_retraining(home, settings, again, "<p>two</p>")
+        record_retraining(home, settings, again, "<p>two</p>", ended=True)
     folder = Path(store.client.download_artifacts(linked.run_id, "model"))
     card = (folder / "model_card.md").read_text()
     assert card.count("## How it came to serve") == 1
@@ -84,5 +84,8 @@ def test_one_retraining_is_one_run_that_is_kept_up_to_date(home: Home, result) -
 def test_two_retrainings_are_two_runs(home: Home) -> None:
     settings = Settings(home=home.root)
     loop = {"scope": "heart", "trigger": "manual", "state": "refused", "transitions": []}
-    runs = {record_retraining(home, settings, loop | {"id": name}, "") for name in ("a", "b", "a")}
+    runs = {
+        record_retraining(home, settings, loop | {"id": name}, "", ended=True)
+        for name in ("a", "b", "a")
+    }
     assert len(runs) == 2

@@ -208,7 +208,7 @@ def _record(home: Home, settings: Settings, loop: Loop, store: LoopStore) -> Non
         "transitions": [each.document() for each in store.transitions(loop.id)],
     }
     try:
-        run = record_retraining(home, settings, told, render_report(told))
+        run = record_retraining(home, settings, told, render_report(told), ended=not loop.open)
         _say(f"recorded as MLflow run {run}, with a report")
     except RegistryError as error:
         _say(f"warning: not recorded in MLflow: {error.message}; the next `fedrisk retrain` does")

@@ -1,9 +1,10 @@
 """Evidence against the model that may be looked at after every window, and stopped at any time.
 
-Both are bets against a null hypothesis by somebody who may not borrow: while the null holds, the
-expected fortune never exceeds the stake of 1, so the chance that it ever reaches 1/alpha is at most
-alpha (Ville's inequality), however often and whenever one looks. Testing by betting: Shafer, J R
-Stat Soc A 2021;184:407; for bounded means: Waudby-Smith and Ramdas, J R Stat Soc B 2024;86:1.
+It is what somebody wins who bets against a null hypothesis and may not borrow: while the null
+holds, the expected fortune never exceeds the stake of 1, so the chance that it ever reaches 1/alpha
+is at most alpha (Ville's inequality), however often and whenever one looks. Testing by betting:
+Shafer, J R Stat Soc A 2021;184:407. A bet pays a likelihood ratio, so its logarithm is the log loss
+of the null less that of what is bet on.
 
 A fixed stake on the first window is soon lost while nothing is wrong, and a change that comes later
 would have to win it back. Therefore a share ``1 / k(k+1)`` of the stake enters with window k; the
@@ -23,7 +24,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fedrisk.detectors.score_bins import bin_logits, bin_risks
+from fedrisk.detectors.score_bins import bin_logits
 from fedrisk.errors import StudyError
 from fedrisk.models.logistic import expit
 from fedrisk.profiles import Profile
@@ -34,8 +35,6 @@ SHIFTS = (0.1, 0.2, 0.35, 0.6, 1.0, 1.6)
 #: Directions of the shift below and above the split: all up, all down, and the two ways in which a
 #: slope other than 1 shows.
 DIRECTIONS = ((1.0, 1.0), (-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0))
-#: Shares of the largest bet that a loss of 1 cannot ruin.
-STAKES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 @dataclass(frozen=True)
@@ -182,78 +181,13 @@ class CalibrationEvidence:
         """Rebuild from `document`; raises StudyError when it is no such document."""
         try:
             found = cls.start(float(document["split"]), float(document["tolerance"]))
-            return replace(found, fortune=_read(document, "calibration", found.fortune))
+            return replace(found, fortune=_read(document, found.fortune))
         except (KeyError, TypeError, ValueError) as error:
             raise StudyError(f"not evidence on calibration: {error!r}") from None
 
 
-@dataclass(frozen=True)
-class LossEvidence:
-    """Evidence that the mean Brier loss exceeds a bound.
-
-    The null: given all that came before, a row's expected squared error is at most ``bound``. Each
-    bet multiplies the fortune by ``1 + stake * (loss - bound)`` with every row; it needs no model
-    of the outcomes. Prevalence moves the Brier loss as well as the model does, so the bound is the
-    reference's loss and a margin beside it, for seasons.
-
-    Attributes
-    ----------
-    bound : float
-        Above 0, below 1.
-    fortune : Fortune
-    """
-
-    bound: float
-    fortune: Fortune
-
-    @classmethod
-    def start(cls, bound: float) -> Self:
-        """Before the first window; raises ValueError on a bound that is not within 0 and 1."""
-        if not 0 < bound < 1:
-            raise ValueError(f"bound {bound} is not between 0 and 1")
-        return cls(bound, Fortune.start(len(STAKES)))
-
-    def after(self, profile: Profile) -> Self:
-        """With one more window's labelled rows; windows must not repeat rows."""
-        return self.after_counts(profile.labelled, profile.events)
-
-    def after_counts(self, rows: FloatArray, events: FloatArray) -> Self:
-        """With one more window, by score bin: labelled rows and events, ``(194,)`` each."""
-        if not rows.sum():
-            return self
-        risks, stakes = bin_risks(), np.array(STAKES)[:, None] / self.bound
-        of_events = np.log1p(stakes * ((1 - risks) ** 2 - self.bound)) @ events
-        of_others = np.log1p(stakes * (risks**2 - self.bound)) @ (rows - events)
-        return replace(self, fortune=self.fortune.after(of_events + of_others))
-
-    @property
-    def e_value(self) -> float:
-        return self.fortune.e_value
-
-    @property
-    def p_value(self) -> float:
-        return self.fortune.p_value
-
-    def rejects(self, alpha: float) -> bool:
-        """Whether the null was ever refuted at this level, over all looks so far."""
-        return self.fortune.p_value <= alpha
-
-    def document(self) -> dict[str, Any]:
-        """The state as JSON values."""
-        return {"kind": "loss", "bound": self.bound, "fortune": self.fortune.document()}
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Rebuild from `document`; raises StudyError when it is no such document."""
-        try:
-            found = cls.start(float(document["bound"]))
-            return replace(found, fortune=_read(document, "loss", found.fortune))
-        except (KeyError, TypeError, ValueError) as error:
-            raise StudyError(f"not evidence on loss: {error!r}") from None
-
-
-def _read(document: Mapping[str, Any], kind: str, like: Fortune) -> Fortune:
+def _read(document: Mapping[str, Any], like: Fortune) -> Fortune:
     fortune = Fortune.from_document(document["fortune"])
-    if document["kind"] != kind or fortune.logs.shape != like.logs.shape:
+    if document["kind"] != "calibration" or fortune.logs.shape != like.logs.shape:
         raise ValueError(f"kind {document['kind']!r} with {len(fortune.logs)} bets")
     return fortune

@@ -18,12 +18,10 @@ from fedrisk.settings import Settings
 
 #: Tag of a retraining's run, and of a version that one brought.
 RETRAINING = "fedrisk.retraining"
-#: States in which nothing more comes.
-ENDED = frozenset({"done", "refused", "abandoned", "returned"})
 
 
 def record_retraining(
-    home: Home, settings: Settings, retraining: Mapping[str, Any], report: str
+    home: Home, settings: Settings, retraining: Mapping[str, Any], report: str, *, ended: bool
 ) -> str:
     """Write a retraining into its MLflow run, or bring the run up to date.
 
@@ -34,6 +32,8 @@ def record_retraining(
         JSON values: id, scope, trigger, created, state, reason, transitions.
     report : str
         HTML.
+    ended : bool
+        Whether nothing more comes, so that the run is finished.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def record_retraining(
         store.client.log_text(run, report, "report.html")
         _link_versions(store, retraining)
         renew_card(store, retraining, evidence_of(retraining))
-        if retraining["state"] in ENDED:
+        if ended:
             store.client.set_terminated(run, "FINISHED")
         return run
 
