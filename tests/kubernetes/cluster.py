@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,19 +117,6 @@ def wait_until(true: Callable[[], object], seconds: float, pause: float = 1.0) -
         assert time.monotonic() - start < seconds, f"not within {seconds:g} s"
         time.sleep(pause)
     return time.monotonic() - start
-
-
-def load_images(*images: str) -> None:
-    """Bring images into the cluster by the command that FEDRISK_LOAD_IMAGES names."""
-    command = os.environ.get("FEDRISK_LOAD_IMAGES", "")
-    if command:
-        subprocess.run([*command.split(), *images], check=True)
-
-
-def container_tool() -> str:
-    return os.environ.get("CONTAINER_TOOL") or next(
-        (name for name in ("docker", "podman") if shutil.which(name)), ""
-    )
 
 
 @dataclass
