@@ -33,7 +33,7 @@ environment
   COMPOSE_PROJECT_NAME                                    [fedrisk]
   COMPOSE_WATCH    the watch's container, where it is not found by its labels
 
-exit codes: 0 done, 21 it waits (for a person, a trial, labels), 22 refused, 23 abandoned or taken back,
+exit codes: 0 promoted or done, 21 it waits (for a person, a trial, labels), 22 refused, 23 abandoned or taken back,
 24 not ended in time; any other is an error that is told.
 END
 }

@@ -20,7 +20,7 @@ from fedrisk.errors import (
     ServiceAwayError,
     UsageError,
 )
-from fedrisk.retraining.asking import GOES_ON, Watched, awaits_a_person, operation_code
+from fedrisk.retraining.asking import GOES_ON, Watched, operation_code
 
 
 def operation(
@@ -142,9 +142,16 @@ def test_it_is_followed_no_longer_than_somebody_wants(watch: Watched, fake: Fake
     fake.says((200, operation("running")))
     found = watch.follow("a", 10, lambda _: None)
     assert operation_code(found) == GOES_ON
-    waits = operation("waiting", "retrain", id="l", state="awaiting approval")
-    fake.says((200, waits))
-    assert awaits_a_person(watch.follow("a", 1e9, lambda _: None))
+
+
+@pytest.mark.parametrize("state", ["awaiting approval", "promoted"])
+def test_nobody_stays_for_a_person_s_answer_or_for_weeks_of_labels(
+    watch: Watched, fake: Fake, state: str
+) -> None:
+    trial = operation("waiting", "retrain", id="l", state="shadow")
+    verdict = operation("waiting", "retrain", id="l", state=state)
+    fake.says((200, trial), (200, verdict))
+    assert watch.follow("a", 1e9, lambda _: None)["answer"]["state"] == state
 
 
 @pytest.mark.parametrize(
@@ -157,6 +164,7 @@ def test_it_is_followed_no_longer_than_somebody_wants(watch: Watched, fake: Fake
         (operation("ended", "train", model_version="1"), 0),
         (operation("waiting", "retrain", state="shadow"), 21),
         (operation("waiting", "retrain", state="awaiting approval"), 21),
+        (operation("waiting", "retrain", state="promoted"), 0),
         (operation("ended", "retrain", state="done"), 0),
         (operation("ended", "retrain", state="refused"), 22),
         (operation("ended", "retrain", state="abandoned"), 23),

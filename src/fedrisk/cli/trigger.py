@@ -23,7 +23,7 @@ def trigger() -> None:
 
     \b
     Exit codes beside those of a command that fails:
-      0   it did what was asked for; of a retraining: it is done
+      0   it did what was asked for; of a retraining: it is promoted or done
       20  drift, harm or broken data (with --exit-code)
       21  a retraining goes on: it waits for a person, a trial or labels
       22  the gate, a trial or a person refused the challenger

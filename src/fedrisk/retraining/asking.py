@@ -35,8 +35,11 @@ FIRST_PATIENCE = 120.0
 LARGEST = 16 * 2**20
 #: Exit codes beside those of errors.py.
 DRIFTED, WAITS, REFUSED, TAKEN_BACK, GOES_ON = 20, 21, 22, 23, 24
-#: By how a retraining stands; any other state is one that goes on.
+#: By how a retraining stands; any other state is one that goes on. What is promoted serves: it is
+#: watched for weeks, and whoever asked need not stay for that.
 _CODES: Final[Mapping[str, int]] = {
+    "promoted": 0,
+    "watched": 0,
     "done": 0,
     "refused": REFUSED,
     "abandoned": TAKEN_BACK,
@@ -54,7 +57,7 @@ _ERRORS: Final[Mapping[int, type[FedriskError]]] = {
 def retraining_code(state: str) -> int:
     """The exit code by which a retraining's state is told.
 
-    >>> [retraining_code(state) for state in ("done", "refused", "returned", "shadow")]
+    >>> [retraining_code(state) for state in ("promoted", "refused", "returned", "shadow")]
     [0, 22, 23, 21]
     """
     return _CODES.get(state, WAITS)
@@ -81,10 +84,11 @@ def operation_code(found: Mapping[str, Any], *, drift_counts: bool = False) -> i
     return DRIFTED if drift_counts and called else 0
 
 
-def awaits_a_person(found: Mapping[str, Any]) -> bool:
-    """Whether nothing goes on until somebody answers."""
+def has_verdict(found: Mapping[str, Any]) -> bool:
+    """Whether an operation ended, or goes on by a person's answer or by weeks of labels alone."""
     answer = found["answer"] or {}
-    return bool(found["state"] == "waiting" and answer.get("state") == "awaiting approval")
+    settled = answer.get("state") in ("awaiting approval", "promoted")
+    return bool(found["state"] == "ended" or (found["state"] == "waiting" and settled))
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Watched:
     def follow(
         self, identifier: str, seconds: float, told: Callable[[dict[str, Any]], object]
     ) -> dict[str, Any]:
-        """Look until an operation ends, waits for a person, or the time is over.
+        """Look until an operation has a verdict, or the time is over.
 
         Parameters
         ----------
@@ -164,7 +168,7 @@ class Watched:
                 self.sleep(EVERY)
                 continue
             told(found)
-            if found["state"] == "ended" or awaits_a_person(found) or self.clock() + EVERY > end:
+            if has_verdict(found) or self.clock() + EVERY > end:
                 return found
             self.sleep(EVERY)
 
