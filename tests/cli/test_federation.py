@@ -148,6 +148,29 @@ def test_a_bundle_that_cannot_be_written_invites_nobody(made: Run) -> None:
     assert federation(made, "add-site", "north", "--output", "north.json")[0] == 0
 
 
+def test_a_site_that_comes_another_way_is_told_that_way(run: Run) -> None:
+    hosts = ("--host", "inside", "--host", "coordinator.example.org")
+    assert federation(run, "init", *hosts)[0] == 0
+    outside = ("add-site", "north", "--output", "north.json", "--address")
+    for wrong, said in (
+        ("elsewhere.example.org:443", "no certificate for elsewhere.example.org"),
+        ("coordinator.example.org", "is not HOST:PORT"),
+        ("coordinator.example.org:70000", "is not HOST:PORT"),
+        (":443", "is not HOST:PORT"),
+    ):
+        code, _, err = federation(run, *outside, wrong)
+        assert (code, said in err) == (6, True), err
+    code, out, _ = federation(run, *outside, "coordinator.example.org:443", "--json")
+    assert (code, json.loads(out)["superlink"]) == (0, "coordinator.example.org:443")
+    init = ("site", "init", "north.json", "--folder", "north", "--data", "north.csv")
+    assert run(*init)[0] == 0
+    settings = Path("north/site.toml").read_text(encoding="utf-8")
+    assert 'superlink = "coordinator.example.org:443"\n' in settings
+    # Others are told the usual one.
+    _, out, _ = federation(run, "add-site", "south", "--output", "south.json", "--json")
+    assert json.loads(out)["superlink"] == "inside:9092"
+
+
 def test_two_sites_have_two_names_and_two_keys(made: Run) -> None:
     approve(made, "north", invite(made, "north"))
     code, _, err = federation(made, "add-site", "north", "--output", "again.json")

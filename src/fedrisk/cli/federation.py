@@ -96,23 +96,32 @@ def init(
     required=True,
     help="The join bundle for the site.",
 )
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="How this site reaches the coordinator, where a load balancer or a relay is between.",
+)
 @json_option
-def add_site(name: str, folder: Path, output: Path, as_json: bool) -> None:
+def add_site(name: str, folder: Path, output: Path, address: str | None, as_json: bool) -> None:
     """Invite a site: write its join bundle, which holds no secret."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is not a site's name",
             hint="letters, digits, '.', '_' and '-', at most 64, a letter or digit first",
         )
-    _open(folder).invite(
+    opened = _open(folder)
+    bundle = opened.invite(
         name,
         datetime.now(UTC),
         lambda bundle: _write(output, bundle.model_dump_json(indent=2) + "\n"),
+        None if address is None else opened.reached_at(address),
     )
     if as_json:
-        click.echo(json.dumps({"site": name, "bundle": str(output)}))
+        facts = {"site": name, "bundle": str(output), "superlink": bundle.superlink}
+        click.echo(json.dumps(facts))
         return
-    click.echo(f"wrote {output}; the site's operator runs: fedrisk site init {output.name}")
+    click.echo(f"wrote {output}: site {name} will connect to {bundle.superlink}")
+    click.echo(f"the site's operator runs: fedrisk site init {output.name}")
 
 
 @federation.command()

@@ -37,6 +37,16 @@ def site(federation: Federation, tmp_path: Path) -> SiteFolder:
     return SiteFolder.create(tmp_path / "north", bundle, tmp_path / "rows.csv")
 
 
+def test_an_address_of_version_six_is_told_in_brackets(tmp_path: Path) -> None:
+    made = Federation.create(tmp_path / "six", new_settings(["::1", "Name"], 9092), NOW)
+    assert made.superlink == "[::1]:9092"
+    assert made.reached_at("[::1]:443") == "[::1]:443"
+    assert made.reached_at("name:443") == "name:443"
+    for wrong in ("::1:443", "[::1]", "[name]:443", "name:0", "name:"):
+        with pytest.raises(FederationError, match="is not HOST:PORT"):
+            made.reached_at(wrong)
+
+
 def accepted(folder: Path, authorities: Path) -> bool:
     """Whether a client that trusts these authorities accepts the coordinator's certificate."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -150,12 +150,43 @@ class Federation:
 
     @property
     def superlink(self) -> str:
-        """Where sites connect."""
-        host = self.settings.hosts[0]
-        return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
+        """Where sites connect, unless they come another way."""
+        return _address(self.settings.hosts[0], self.settings.port)
+
+    def reached_at(self, address: str) -> str:
+        """``HOST:PORT`` by which a site comes through a load balancer or a relay.
+
+        Parameters
+        ----------
+        address : str
+            ``HOST:PORT`` as seen from the site; an IPv6 address stands in brackets.
+
+        Raises
+        ------
+        FederationError
+            When it is no such address, or the coordinator has no certificate for the host.
+        """
+        host, _, port = address.rpartition(":")
+        bare = host.removeprefix("[").removesuffix("]")
+        valid = port.isdecimal() and 1 <= int(port) <= 65_535
+        if not bare or not valid or ((":" in bare) != host.startswith("[")):
+            raise FederationError(
+                f"{address!r} is not HOST:PORT", hint="such as coordinator.example.org:443"
+            )
+        if bare.lower() not in (each.lower() for each in self.settings.hosts):
+            raise FederationError(
+                f"the coordinator has no certificate for {bare}: sites would refuse it",
+                hint=f"add it to `hosts` in {self.folder / 'federation.toml'}, then "
+                "`fedrisk federation rotate`",
+            )
+        return _address(bare, int(port))
 
     def invite(
-        self, site: str, now: datetime, hand_over: Callable[[JoinBundle], object] = lambda _: None
+        self,
+        site: str,
+        now: datetime,
+        hand_over: Callable[[JoinBundle], object] = lambda _: None,
+        superlink: str | None = None,
     ) -> JoinBundle:
         """Write a site's name down and give its join bundle.
 
@@ -166,11 +197,13 @@ class Federation:
         hand_over : callable
             Called with the bundle before the name is written down: an end in between, or an error,
             leaves the name free, and a bundle by which nobody gets in.
+        superlink : str, optional
+            Where this site connects, as `reached_at` gives it.
         """
         bundle = JoinBundle(
             federation=self.settings.id,
             site=site,
-            superlink=self.superlink,
+            superlink=superlink or self.superlink,
             authorities=self.authorities(),
             coordinator_key=self.public_key(),
             version=__version__,
@@ -274,6 +307,10 @@ class Federation:
         """Hold the folder's lock; HomeError when another process runs this federation."""
         with hold_folder(self.folder, "this federation"):
             yield
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def new_settings(hosts: Sequence[str], port: int, **others: Any) -> FederationSettings:
