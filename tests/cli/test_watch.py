@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from running import environment, wait_until
 
+from fedrisk.cli.watch import Arguments, Watching
 from fedrisk.federation.engines.processes import free_ports
 from fedrisk.federation.provisioning.coordinator import Federation, new_settings
 from fedrisk.home import Home
+from fedrisk.retraining.asked_studies import keep_study
+from fedrisk.retraining.commands import Commands
+from fedrisk.settings import Settings
 
 from ..serving.conftest import store
 
@@ -67,6 +74,19 @@ def test_what_does_not_fit_is_refused_at_once(words: list[str], tmp_path: Path) 
     assert "without a token" in refused(*words, "--metrics-host", "0.0.0.0", "--metrics-port", "0")
     Path(home[1], "alerts.toml").write_text("colour = 1")
     assert "alerts.toml" in refused(*words)
+
+
+def test_what_is_too_old_to_be_kept_goes(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    study = keep_study(home, "asked", "")
+    os.utime(study, (0, 0))
+    given = dict.fromkeys(field.name for field in fields(Arguments))
+    settings = Settings(home=home.root)
+    watching = Watching(
+        home, settings, Arguments(**given), Commands(60.0), lambda *_: None, None, threading.Event()
+    )
+    watching._tidy(datetime.now(UTC))
+    assert not study.exists()
 
 
 def trigger(*words: str) -> subprocess.CompletedProcess[str]:

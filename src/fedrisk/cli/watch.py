@@ -88,6 +88,8 @@ class Arguments:
         The run has the operation's name, so that one in whose middle the watch ended is taken up,
         and not begun a second time.
         """
+        from fedrisk.retraining.asked_studies import keep_study
+
         asked = operation.asked
         words = ["train", *self.where(), "--json"]
         if self.engine != "deployed":
@@ -97,9 +99,7 @@ class Arguments:
         run = f"asked-{asked.id}"
         if (home.run(run) / "request.json").exists():
             return (*words, "--resume", run)
-        study = home.serving / "asked" / f"{asked.id}.toml"
-        study.parent.mkdir(parents=True, exist_ok=True)
-        study.write_text(asked.arguments["study"], encoding="utf-8")
+        study = keep_study(home, asked.id, asked.arguments["study"])
         for name in ("model", "strategy"):
             if name in asked.arguments:
                 words += [f"--{name}", asked.arguments[name]]
@@ -324,9 +324,10 @@ class Watching:
         )
 
     def _tidy(self, now: datetime) -> None:
-        """Delete windows, verdicts, operations and runs of looks that are too old to be kept."""
+        """Delete windows, verdicts, what was asked, and looks' runs that are too old to be kept."""
         from fedrisk.monitoring.store import VerdictStore
         from fedrisk.profiles.store import WindowStore
+        from fedrisk.retraining.asked_studies import forget_studies
         from fedrisk.retraining.drift_runs import forget_drift_runs
 
         time = now - timedelta(days=self.settings.keep_days)
@@ -337,6 +338,7 @@ class Watching:
                 store.close()
         if self.operating is not None:
             self.operating.store.forget_before(time)
+        forget_studies(self.home, time)
         forget_drift_runs(self.home, now)
 
 
