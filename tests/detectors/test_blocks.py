@@ -11,7 +11,7 @@ from detectors.world import FIRST, STUDY, reference, site_windows
 
 from fedrisk.detectors import DETECTORS
 from fedrisk.detectors.block_distances import block_distances
-from fedrisk.detectors.blocks import BALANCE, GAP, HALF_SEASON, Blocks, span_of
+from fedrisk.detectors.blocks import BALANCE, GAP, HALF_SEASON, LONGEST_LAG, Blocks, span_of
 from fedrisk.profiles.reference import Reference, merge
 
 
@@ -79,6 +79,36 @@ def test_half_a_year_does_not_hold_the_season_after_it():
     assert before.max() == 25
     for own, row in zip(*(g for g in _pairs(blocks, lag)), strict=True):
         assert np.flatnonzero(row).max() == own - 5
+
+
+def test_a_window_long_after_the_last_block_is_held_against_nothing():
+    """Half a year is the most, and what does not lie after the last block has no lag."""
+    blocks = Blocks(reference(0, 26), "site-0")
+    assert blocks.lag_of(span_of(week(51))) == LONGEST_LAG == 182
+    assert blocks.lag_of(span_of(week(52))) is None
+    assert blocks.lag_of(span_of(week(25))) is None
+
+
+def test_blocks_with_less_than_half_a_season_before_them_are_left_out():
+    groups = Blocks(reference(0, 40), "site-0").groups(1, 35.0)
+    compared = groups.comparison.sum(axis=1)
+    assert compared.max() == 13
+    assert compared.min() == 7
+
+
+def test_strata_are_all_groups_or_those_of_each_season(two_years):
+    groups = two_years.groups(1)
+    (every,) = groups.strata(by_season=False)
+    assert every.all()
+    seasons = groups.strata(by_season=True)
+    assert (np.sum(seasons, axis=0) == 1).all()
+    months = groups.spans.middles.astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12
+    assert [set(months[rows] + 1) for rows in seasons] == [
+        {12, 1, 2},
+        {3, 4, 5},
+        {6, 7, 8},
+        {9, 10, 11},
+    ]
 
 
 def _pairs(blocks, lag):

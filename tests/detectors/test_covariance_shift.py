@@ -119,7 +119,8 @@ def test_units_do_not_matter_and_neither_does_a_feature_that_repeats_another():
     one, two = rng.standard_normal((3000, 2)), rng.standard_normal((3000, 2)) * 1.2 + 0.3
     mixing = np.array([[3.0, 0.5], [-2.0, 40.0]])
     plain = DETECTOR.distances(sums(one), sums(two))
-    assert DETECTOR.distances(sums(one @ mixing), sums(two @ mixing)) == pytest.approx(plain)
+    turned = [rows @ mixing + [7.0, -30.0] for rows in (one, two)]
+    assert DETECTOR.distances(*map(sums, turned)) == pytest.approx(plain)
     again = [np.column_stack([rows, rows.sum(axis=1)]) for rows in (one, two)]
     assert DETECTOR.distances(sums(again[0]), sums(again[1])) == pytest.approx(plain, rel=1e-3)
 

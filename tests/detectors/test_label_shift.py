@@ -11,6 +11,7 @@ from scipy.stats import chi2
 
 from fedrisk.detectors.label_shift import (
     LARGEST_ERROR,
+    LEAST_P,
     LabelShift,
     chi_square_tail,
     estimate_label_shift,
@@ -70,6 +71,20 @@ def test_a_stationary_window_is_hardly_ever_said_to_be_no_mixture():
     assert np.mean(refused) <= 0.02
 
 
+def test_a_small_references_noise_is_not_taken_for_another_shift():
+    """Few of its events stand for many of the window's: p-values stay about uniform."""
+
+    def p_value(seed):
+        logits, events = draw(40_000, seed + 5000)
+        chosen = np.concatenate([logits[events == 1][:2700], logits[events == 0][:3300]])
+        window = without_labels((chosen, np.zeros(6000)))
+        return estimate_label_shift(counted(*draw(3000, seed)), window).p_value
+
+    p_values = np.array([p_value(seed) for seed in range(150)])
+    assert 0.35 < np.mean(p_values) < 0.6
+    assert np.mean(p_values < LEAST_P) <= 0.04
+
+
 def test_noise_alone_gives_no_distance_on_average():
     distances = [
         DETECTOR.distance(REFERENCE, without_labels(draw(2000, seed)), "labels")
@@ -126,6 +141,17 @@ def test_rows_that_tell_odds_only_roughly_give_an_estimate_and_no_distance():
     assert DETECTOR.distance(reference, week, "labels") is None
     quarter = without_labels(draw(60_000, 3, mean=-3.7, sd=0.7))
     assert DETECTOR.distance(counted(*draw(60_000, 4, mean=-3.7, sd=0.7)), quarter, "labels") < 0.3
+
+
+def test_a_distance_is_told_where_odds_are_known_to_half_a_unit():
+    """Scores as in the reference, of ever more rows: the error falls by their root."""
+    told = {}
+    for rows in np.geomspace(40, 4000, 41):
+        window = Profile("study", rows, {}, {}, {}, REFERENCE.scores * rows / REFERENCE.rows)
+        error = estimate_label_shift(REFERENCE, window).log_odds_ratio_error
+        told[error] = DETECTOR.distance(REFERENCE, window, "labels") is not None
+    assert all(is_told == (error <= LARGEST_ERROR) for error, is_told in told.items())
+    assert {True, False} == set(told.values())
 
 
 def test_a_window_without_scores_says_nothing():

@@ -54,6 +54,21 @@ def test_strata_of_different_spreads_are_pooled_less():
     assert shared_scale(strata, 1e-6).degrees < 15
 
 
+@pytest.mark.parametrize("degrees", [5.0, 12.0])
+def test_the_law_of_the_strata_is_recovered(degrees):
+    """Variances drawn as Smyth's model says: s0^2 d0 / chi-square of d0."""
+    rng = np.random.default_rng(3)
+    variances = 0.25 * degrees / rng.chisquare(degrees, 2000)
+    strata = [(np.exp(rng.normal(-2, np.sqrt(each), 13)), 13.0) for each in variances]
+    scale = shared_scale(strata, 1e-12)
+    assert scale.degrees == pytest.approx(degrees, rel=0.2)
+    assert scale.variance == pytest.approx(0.25, rel=0.05)
+
+
+def test_strata_of_three_blocks_share():
+    assert shared_scale([(drawn(3, seed), 3.0) for seed in range(2)], 1e-6) is not None
+
+
 def test_what_is_shared_moderates_an_odd_stratum():
     odd = drawn(13, scale=0.25)
     alone = fit_null(odd, 13, 1e-6, None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedrisk.models.comparison.clusters import (
     cluster_counts,
     cluster_moments,
     clusterings,
+    form_covariance,
     form_variance,
 )
 
@@ -63,3 +66,27 @@ def test_days_never_make_a_figure_look_surer():
 def test_one_person_has_no_error():
     _, variance = mean_with_error(np.arange(5.0), np.zeros(5, int), np.arange(5))
     assert np.isnan(variance)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 9), st.integers(-3, 9)), min_size=1, max_size=30))
+def test_clusters_are_people_days_and_pairs_of_both(rows):
+    people, days = (np.array(each) for each in zip(*rows, strict=True))
+    counts = cluster_counts(clusterings(people, days))
+    assert counts.tolist() == [len(set(people)), len(set(days)), len(set(rows))]
+
+
+def test_days_whose_rows_cancel_leave_the_error_by_person():
+    """Two people a day, one above and one below: by chance alone days would differ."""
+    values, days = np.tile([1.0, -1.0], 20), np.repeat(np.arange(20), 2)
+    _, variance = mean_with_error(values, np.arange(40), days)
+    assert variance == pytest.approx(values.var(ddof=1) / 40)
+
+
+def test_of_several_figures_none_looks_surer_by_days():
+    rng = np.random.default_rng(6)
+    people, days = np.arange(40), np.repeat(np.arange(20), 2)
+    table = np.stack([np.tile([1.0, -1.0], 20), rng.normal(size=20)[days]])
+    codes = clusterings(people, days)
+    moments, counts = cluster_moments(table, codes), cluster_counts(codes)
+    found = np.diag(form_covariance(np.eye(2), moments, counts))
+    assert (found >= np.diag(moments[0]) * 40 / 39 * (1 - 1e-9)).all()

@@ -45,6 +45,25 @@ def test_whole_weights_are_repeated_rows():
     assert weighted[0] == pytest.approx(repeated[0])
 
 
+def test_a_weight_is_so_many_rows_of_one_person():
+    """Also for the error: rows of one person move the AUROC together."""
+    rng = np.random.default_rng(4)
+    scores, events = rng.normal(size=60), rng.random(60) < 0.3
+    weights = rng.integers(1, 4, 60)
+    weighted = own(scores, events, weights=weights.astype(float))[2]
+    people = np.repeat(np.arange(60), weights)
+    repeated = own(np.repeat(scores, weights), np.repeat(events, weights), people)[2]
+    assert weighted[0, 0] == pytest.approx(repeated[0, 0])
+
+
+@pytest.mark.parametrize(("cases", "controls"), [([0, 1], [3, 1]), ([3, 1], [1, 0])])
+def test_one_row_of_an_outcome_has_an_auroc(cases, controls):
+    placed = Placement.of(np.array(cases, float), np.array(controls, float))
+    assert placed is not None
+    wins = cases[1] * controls[0] + (cases[0] * controls[0] + cases[1] * controls[1]) / 2
+    assert placed.auroc == wins / (sum(cases) * sum(controls))
+
+
 def test_repeated_people_make_the_error_that_replications_have():
     rng = np.random.default_rng(2)
     people = np.repeat(np.arange(80), 10)

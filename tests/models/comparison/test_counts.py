@@ -9,6 +9,7 @@ from compared_rows import STUDY, site_rows
 from fedrisk.models.comparison import compare_rows, comparison_counts
 from fedrisk.models.comparison.counts import figure_place
 from fedrisk.models.logistic import expit
+from fedrisk.models.metrics import LOG_LOSS_FLOOR
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,15 @@ def test_churn_counts_who_changes_the_band(rows, counts):
             same = (champion == one) & (challenger == other)
             assert counts.churn[1, one, other] == same.sum()
     assert counts.churn[0].sum() == np.trace(counts.churn[0])
+
+
+def test_a_score_without_doubt_that_is_wrong_costs_much_and_not_everything():
+    logits = np.array([[800.0, -800.0, 800.0, -800.0]])
+    rows = site_rows(
+        np.random.default_rng(1), 4, logits=logits, events=np.array([False, True, True, False])
+    )
+    loss = comparison_counts(rows).totals[0, figure_place("log_loss", 1)]
+    assert loss == pytest.approx(-2 * np.log(LOG_LOSS_FLOOR), rel=1e-3)
 
 
 def test_treated_rows_are_told_about_by_band():

@@ -73,6 +73,21 @@ def test_both_records_have_their_declared_shape(rows, counts):
     assert PlacementSums.from_arrays(sums.arrays(), dimensions).totals.shape == (6,)
 
 
+@pytest.mark.parametrize("models", [1, 2, 3])
+def test_dimensions_are_those_of_what_is_sent(models):
+    rows = site_rows(np.random.default_rng(1), 200, noise=(0.5,) * models)
+    counts, dimensions = comparison_counts(rows), comparison_dimensions(STUDY, models)
+    sums = placement_sums(rows, PooledScores.of(counts))
+    for record in (counts, sums):
+        shapes = {name: array.shape for name, array in record.arrays().items()}
+        assert shapes == type(record).shapes(dimensions)
+
+
+def test_without_events_the_line_that_is_told_is_the_scores_own():
+    rows = site_rows(np.random.default_rng(1), 50, events=np.zeros(50, bool))
+    assert PooledScores.of(comparison_counts(rows)).lines.tolist() == [[0.0, 1.0]] * 2
+
+
 def test_over_all_rows_the_sums_are_zero(rows, counts):
     sums = placement_sums(rows, PooledScores.of(counts))
     assert sums.totals[[0, 3]] == pytest.approx([0, 0], abs=1e-10)

@@ -82,6 +82,53 @@ def test_figures_are_those_of_the_pooled_rows(sites, comparison):
         assert told.calibration_intercept.value == pytest.approx(line.intercept_[0], abs=1e-3)
 
 
+def test_sizes_are_those_of_all_sites_rows(sites, comparison):
+    whole = together(*sites.values())
+    assert (comparison.rows, comparison.effective_rows) == (2600.0, pytest.approx(2600))
+    assert comparison.events == whole.events.sum()
+    assert comparison.effective_events == pytest.approx(comparison.events)
+    assert comparison.people == sum(len(set(rows.people)) for rows in sites.values())
+    assert comparison.days == 2600
+    assert comparison.champion == MODELS[0]
+    assert comparison.challengers == MODELS[1:]
+
+
+def test_weighted_rows_are_worth_fewer():
+    """Kish: the squared sum of weights over the sum of squared ones; of events likewise."""
+    treated = np.random.default_rng(1).random(3000) < 0.6
+    rows = site_rows(np.random.default_rng(2), 3000, treated=treated, untreated=True)
+    told = compare_rows(STUDY, MODELS[:2], {"a": rows})
+    of_events = rows.weights[rows.events]
+    worth = [each.sum() ** 2 / (each**2).sum() for each in (rows.weights, of_events)]
+    assert (told.effective_rows, told.effective_events) == pytest.approx(worth)
+    assert told.effective_rows < told.rows
+
+
+def test_losses_of_independent_rows_have_their_sample_covariance():
+    rows = site_rows(np.random.default_rng(4), 1200, noise=(0.9, 0.2, 0.5))
+    told = compare_rows(STUDY, MODELS, {"a": rows}).log_loss_covariance
+    expected = np.cov(np.logaddexp(0, rows.logits) - rows.events * rows.logits) / 1200
+    table = [[told[one][other] for other in MODELS] for one in MODELS]
+    assert np.allclose(table, expected, rtol=1e-9)
+
+
+def test_a_calibration_line_has_the_robust_error():
+    """White's sandwich, at risks from nearly 0 to nearly 1."""
+    rng = np.random.default_rng(6)
+    score = rng.normal(0.4, 2.0, 4000)
+    events = rng.random(4000) < expit(0.3 + 0.8 * score)
+    rows = site_rows(rng, 4000, logits=score[None, :], events=events)
+    told = compare_rows(STUDY, ("champion",), {"a": rows}).models["champion"]
+    line = LogisticRegression(C=np.inf, tol=1e-10).fit(score[:, None], events)
+    design = np.stack([np.ones(4000), score])
+    risk = expit(line.intercept_[0] + line.coef_[0, 0] * score)
+    bread = np.linalg.inv((design * risk * (1 - risk)) @ design.T)
+    meat = (design * (events - risk) ** 2) @ design.T
+    intercept, slope = np.sqrt(np.diag(bread @ meat @ bread))
+    assert told.calibration_intercept.se == pytest.approx(intercept, rel=0.01)
+    assert told.calibration_slope.se == pytest.approx(slope, rel=0.01)
+
+
 def test_sites_together_equal_their_rows_at_one_site(sites, comparison):
     at_one = compare_rows(STUDY, MODELS, {"all": together(*sites.values())})
     assert (at_one.rows, at_one.events, at_one.people) == (
@@ -161,6 +208,11 @@ def test_the_document_brings_the_comparison_back(comparison):
 def test_a_document_of_something_else_is_refused():
     with pytest.raises(FederationError, match="not a comparison"):
         Comparison.from_document({"study": "x"})
+
+
+def test_what_is_wrong_in_a_document_is_named(comparison):
+    with pytest.raises(FederationError, match="not a comparison: rows"):
+        Comparison.from_document(comparison.document() | {"rows": "many"})
 
 
 def test_messages_of_different_sites_are_refused(sites):

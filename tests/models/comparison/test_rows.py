@@ -32,6 +32,27 @@ def test_months_belong_to_their_season(month, season):
     assert np.flatnonzero(member).tolist() == [0, season]
 
 
+def test_a_row_without_month_is_of_no_season():
+    columns = {"x": np.zeros(2), "sex": np.array([0, 1], np.int32)}
+    members = group_memberships(STUDY, columns, None)
+    assert [np.flatnonzero(row).tolist() for row in members.T] == [[0, 5], [0, 6]]
+
+
+def test_a_category_that_is_no_subgroup_makes_no_group():
+    study = STUDY.model_copy(update={"subgroups": ()})
+    columns = {"x": np.zeros(2), "sex": np.array([0, 1], np.int32)}
+    members = group_memberships(study, columns, np.array([1, 7]))
+    assert len(members) == len(group_names(study)) == 5
+
+
+def test_rows_of_one_day_are_of_one_day():
+    times = np.array(["2024-02-29T01:00", "2024-02-29T23:59"], "datetime64[us]")
+    columns = {"x": np.zeros(2), "sex": np.array([0, 1], np.int32)}
+    given = (STUDY, columns, np.ones(2, bool), np.zeros((1, 2)))
+    assert len(set(ComparedRows.of(*given, times=times).days)) == 1
+    assert len(set(ComparedRows.of(*given).days)) == 2
+
+
 def test_times_become_days_and_months():
     times = np.array(["2024-02-29T23:59", "2024-03-01T00:00"], "datetime64[us]")
     columns = {"x": np.zeros(2), "sex": np.array([0, 1], np.int32)}
@@ -62,6 +83,17 @@ def test_untreated_rows_stand_for_the_treated_ones_of_their_band():
     for band in range(3):
         own = asked.champion_bands == band
         assert asked.weights[own].sum() == pytest.approx(own.sum())
+
+
+def test_one_untreated_row_stands_for_all_of_its_band():
+    rows = site_rows(
+        np.random.default_rng(3),
+        10,
+        logits=np.full((2, 10), 2.0),
+        treated=np.arange(10) > 0,
+        untreated=True,
+    )
+    assert rows.weights.tolist() == [10.0] + [0.0] * 9
 
 
 def test_no_row_stands_for_more_than_twenty():
