@@ -296,6 +296,22 @@ def test_selectors_find_the_pods_that_they_are_for() -> None:
             assert all(port["targetPort"] in each for each in names), service["metadata"]["name"]
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_whoever_must_be_beside_another_can_be(name: str) -> None:
+    """The scheduler looks for one pod that meets every required term."""
+    made = list(pods(overlay(name)))
+    bound = "requiredDuringSchedulingIgnoredDuringExecution"
+    wanting = {
+        pod.owner: [term["labelSelector"]["matchLabels"] for term in terms]
+        for pod in made
+        if (terms := pod.spec.get("affinity", {}).get("podAffinity", {}).get(bound))
+    }
+    assert "CronJob/backup" in wanting
+    for owner, wanted in wanting.items():
+        beside = [pod for pod in made if all(each.items() <= pod.labels.items() for each in wanted)]
+        assert beside, owner
+
+
 def test_the_operators_rules_are_those_of_prometheus() -> None:
     rules = named(with_component("prometheus-operator"), "PrometheusRule", "fedrisk")
     groups: list[Any] = []
