@@ -101,6 +101,28 @@ def test_a_change_that_grows_is_ageing(world):
     assert (found.harm.kind, found.cause) == ("measured", "ageing")
 
 
+def test_an_episode_is_harm_until_it_has_passed(world):
+    def for_two_weeks(rows):
+        return np.where(rows.day < (CHANGE + 2) * WEEK, 0.9, 0.0)
+
+    during = measured_of(world, for_two_weeks, last=CHANGE + 2)
+    assert (during.harm.kind, during.cause) == ("measured", "prevalence")
+    after = measured_of(world, for_two_weeks, last=CHANGE + 8)
+    assert (after.harm.kind, after.cause, after.sites) == ("none", "none", ())
+    assert after.harm.sentences[0].startswith(f"from {day(CHANGE * WEEK):%Y-%m-%d} to ")
+    assert "has passed" in after.harm.sentences[0]
+    # What comes back is harm again.
+    again = measured_of(
+        world,
+        lambda rows: (
+            np.where(rows.day < (CHANGE + 2) * WEEK, 0.9, 0.0)
+            + np.where(rows.day >= (CHANGE + 8) * WEEK, 0.9, 0.0)
+        ),
+        last=CHANGE + 12,
+    )
+    assert again.harm.kind == "measured"
+
+
 def test_harm_at_one_site_is_that_sites(world):
     found = measured_of(world, lambda _rows: 0.7, sites=("site-3",))
     assert found.harm.kind == "measured"

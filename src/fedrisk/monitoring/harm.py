@@ -212,6 +212,8 @@ def _judged(
     if not sites and not _refuted(evidence, TOGETHER, rules.harm_alpha):
         return nothing
     onset = find_onset(now, mean_score(reference))
+    if (passed := _passed(now, onset, evidence, rules)) is not None:
+        return passed
     since = [each for each in now if each.start >= onset.start]
     before = outcomes_of(reference, reference.blocks)
     recent, changes = performance(since), effect_changes(study, before, since, model)
@@ -220,6 +222,30 @@ def _judged(
         return nothing
     sentences = tuple(_sentences(recent, changes, onset, cause, sites))
     return Measured(Harm("measured", _figures(recent, evidence), onset.start, sentences), cause)
+
+
+def _passed(
+    now: Sequence[Outcomes],
+    onset: Onset,
+    evidence: Mapping[str, Mapping[str, Any]],
+    rules: VerdictRules,
+) -> Measured | None:
+    """No harm any more, where an episode ended and outcomes have been as expected since.
+
+    What is fitted to an episode, such as a heat wave, is wrong as soon as that is over.
+    """
+    if onset.end is None:
+        return None
+    since = performance([each for each in now if each.start >= onset.end])
+    if max(since.observed, since.expected) < rules.least_events or not _untouched(since, rules):
+        return None
+    episode = performance([each for each in now if onset.start <= each.start < onset.end])
+    said = (
+        f"from {onset.start:%Y-%m-%d} to {onset.end:%Y-%m-%d} {episode.observed:,.0f} events came "
+        f"where {episode.expected:,.0f} were expected: that has passed, and since then there were "
+        f"{since.observed:,.0f} for {since.expected:,.0f}"
+    )
+    return Measured(Harm("none", _figures(since, evidence), sentences=(said,)))
 
 
 def _cause(

@@ -1,4 +1,4 @@
-"""Since when: the time from which outcomes depart from the model most, at once or by and by."""
+"""Since when, and whether it has passed: the time in which outcomes depart from the model most."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from fedrisk.study.records import FloatArray
 
 #: Log-likelihood by which a ramp must be better than a step, which has one number more to fit.
 _CLEARLY = 0.5
-#: Fewest windows of a ramp.
-_LEAST_RAMP = 8
+#: Fewest windows of a ramp, and after an end.
+_LEAST_RAMP, _LEAST_CALM = 8, 3
+#: Log-likelihood by which an end must be better than none: 5 % of chance for one number more.
+_SURELY_ENDED = 1.92
 _STEPS = 25
 
 
@@ -30,17 +32,21 @@ class Onset:
         Of the first window that belongs to it.
     gradual : bool
         Whether it grew from window to window instead of being there at once.
+    end : datetime or None
+        Of the first window from which on outcomes are as expected again; None while it lasts.
     """
 
     start: datetime
     gradual: bool
+    end: datetime | None = None
 
 
 def find_onset(outcomes: Sequence[Outcomes], split: float) -> Onset:
-    """The likeliest beginning, all sites together.
+    """The likeliest beginning, and the likeliest end if there is one, all sites together.
 
-    A step changes the rates of events below and above ``split`` to what they were from then on; a
-    ramp changes the rate of all by a factor that grows with time. Events count as Poisson.
+    A step changes the rates of events below and above ``split`` to what they were from then on; an
+    episode does so until an end; a ramp changes the rate of all by a factor that grows with time.
+    Events count as Poisson.
 
     Parameters
     ----------
@@ -58,19 +64,38 @@ def find_onset(outcomes: Sequence[Outcomes], split: float) -> Onset:
     starts = sorted(totals)
     table = np.array([totals[start] for start in starts])
     observed, expected = table[:, :2], table[:, 2:]
-    steps = _step_gains(observed, expected)
-    place = int(np.argmax(steps))
+    gains = _gains(observed, expected)
+    place = int(np.argmax(gains[:, -1]))
+    lasting = float(gains[place, -1])
     ramp = _best_ramp(observed.sum(axis=1), expected.sum(axis=1))
-    return Onset(starts[place], gradual=ramp > float(steps[place]) + _CLEARLY)
+    first, last = (int(each) for each in np.unravel_index(int(np.argmax(gains)), gains.shape))
+    surely = float(gains[first, last]) > max(lasting, ramp) + _SURELY_ENDED
+    if surely and len(starts) - 1 - last >= _LEAST_CALM:
+        return Onset(starts[first], gradual=False, end=starts[last + 1])
+    return Onset(starts[place], gradual=ramp > lasting + _CLEARLY)
 
 
-def _step_gains(observed: FloatArray, expected: FloatArray) -> FloatArray:
-    """Log-likelihood ratio of a step at each window, ``(windows,)``."""
-    seen, awaited = (np.cumsum(part[::-1], axis=0)[::-1] for part in (observed, expected))
+def _gains(observed: FloatArray, expected: FloatArray) -> FloatArray:
+    """Log-likelihood ratio of other rates from one window to another, both included.
+
+    Returns
+    -------
+    (windows, windows) array
+        By first and last window; 0 where the last is before the first.
+    """
+    seen, awaited = (_sums(part) for part in (observed, expected))
     awaited = np.maximum(awaited, 1e-12)
     logs = np.log(np.where(seen > 0, seen / awaited, 1.0))
-    gains: FloatArray = (seen * logs - (seen - awaited)).sum(axis=1)
-    return gains
+    gains: FloatArray = (seen * logs - (seen - awaited)).sum(axis=2)
+    return np.triu(gains)
+
+
+def _sums(counts: FloatArray) -> FloatArray:
+    """Sums from one window to another, ``(windows, windows, 2)``."""
+    until = np.cumsum(counts, axis=0)
+    before = until - counts
+    sums: FloatArray = np.maximum(until[None, :, :] - before[:, None, :], 0.0)
+    return sums
 
 
 def _best_ramp(observed: FloatArray, expected: FloatArray) -> float:
