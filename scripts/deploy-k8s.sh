@@ -456,6 +456,8 @@ wait_all() {
     check_hopeless "$(component inference)"
     say "no model serves yet: train one (deploy/kubernetes/README.md), or run this with --train"
   fi
+  k get configmap fedrisk-backup-recipient >/dev/null 2>&1 ||
+    say "warning: backups are not sealed, and hold private keys: docs/disaster-recovery.md, \"Seal them\""
   say "deployed. The API: kubectl -n $namespace port-forward service/inference 8080:80; its key: kubectl -n $namespace get secret $first_key -o jsonpath='{.data.api-key}' | base64 -d"
 }
 

@@ -6,7 +6,8 @@ usage() {
   cat <<'TEXT'
 usage: scripts/restore.sh [local] PLACE [--home DIR] [--federation DIR] [--site DIR] [OPTION ...]
        scripts/restore.sh compose PLACE [OPTION ...]
-       scripts/restore.sh kubernetes [--namespace NAME] [--backup NAME] [--force] [--timeout SECONDS]
+       scripts/restore.sh kubernetes [--namespace NAME] [--backup NAME] [--key FILE] [--force]
+                                     [--timeout SECONDS]
 
 Checks every hash of a backup, then puts it back. PLACE is a backup's folder, or the folder that
 backups lie in: then the newest is taken. A target that is not empty is refused without --force.
@@ -18,7 +19,7 @@ compose      both databases, MLflow's artifacts and the federation's folder, in 
              go on. OPTION: --key FILE, --force. The environment as for backup.sh. Where nothing
              runs any more: scripts/run-local.sh --no-join, then this with --force, then run-local.sh.
 kubernetes   stops what uses the volumes, runs a Job made from the suspended CronJob `restore`,
-             and starts it again.
+             and starts it again. The key is in a Secret while the Job runs.
 
 docs/disaster-recovery.md says when, what, and what is lost.
 TEXT
@@ -65,8 +66,8 @@ restore_compose() {
       fail "database $database is not empty" '--force replaces its tables'
   done
   "${compose[@]}" stop coordinator watch mlflow
-  # Whatever happens from here on, what was stopped is started again.
-  trap '"${compose[@]}" start mlflow coordinator watch' EXIT
+  # Whatever happens from here on, no key is left, and what was stopped is started again.
+  trap 'once coordinator "rm -rf restore" </dev/null || true; "${compose[@]}" start mlflow coordinator watch' EXIT
   tar -C "${place%/*}" -c "$name" |
     once coordinator 'rm -rf restore && mkdir -m 700 restore && tar -C restore -x --no-same-owner'
   if [[ -n $key ]]; then
@@ -83,7 +84,6 @@ restore_compose() {
       "${compose[@]}" exec -T postgres pg_restore --username=fedrisk --dbname="$database" --no-owner \
         --single-transaction --exit-on-error "${clean[@]}"
   done
-  once coordinator 'rm -rf restore' </dev/null
 }
 
 # Run a script in a container of a stopped service's own, in its volume.
@@ -100,27 +100,37 @@ query() {
   "${compose[@]}" exec -T postgres psql --username=fedrisk --dbname="$1" -qAtc "$2" </dev/null | tr -d '\r'
 }
 
+namespace=fedrisk key='' job='' workloads=(deployment/federated-server deployment/mlflow)
+
+k() { kubectl --namespace "$namespace" "$@"; }
+
 restore_kubernetes() {
-  local namespace=fedrisk timeout=1800 backup='' force='' job workloads
+  local timeout=1800 backup='' force='' result=0
   while (($#)); do
     case $1 in
       --namespace) namespace=${2:?} && shift 2 ;;
       --timeout) timeout=${2:?} && shift 2 ;;
       --backup) backup=${2:?} && shift 2 ;;
+      --key) key=${2:?} && shift 2 ;;
       --force) force=--force && shift ;;
       *) fail "unknown option $1" 'scripts/restore.sh --help' ;;
     esac
   done
+  [[ -z $key || -s $key ]] || fail "$key cannot be read, or is empty" '--key FILE, the private key of the backups'
   command -v kubectl >/dev/null || fail 'kubectl is not installed here' 'install it; KUBECONFIG names the cluster'
-  kubectl --namespace "$namespace" get cronjob restore >/dev/null ||
+  k get cronjob restore >/dev/null ||
     fail "namespace $namespace has no CronJob restore" 'scripts/deploy-k8s.sh makes it, suspended'
-  # A volume is put back while nobody writes to it; predictions go on, from the caches.
-  workloads=(deployment/federated-server deployment/mlflow)
-  kubectl --namespace "$namespace" scale "${workloads[@]}" --replicas=0
-  kubectl --namespace "$namespace" wait --for=delete pod \
-    -l 'app.kubernetes.io/component in (federated-server, mlflow)' --timeout="${timeout}s"
   job=restore-by-hand-$(date -u +%Y%m%d%H%M%S)
-  kubectl --namespace "$namespace" create job "$job" --from=cronjob/restore --dry-run=client -o json |
+  # Whatever happens from here on, no key is left, and what was stopped is started again.
+  trap start_again EXIT
+  if [[ -n $key ]]; then
+    k delete secret fedrisk-backup-key --ignore-not-found
+    k create secret generic fedrisk-backup-key --from-file=key="$key"
+  fi
+  # A volume is put back while nobody writes to it; predictions go on, from the caches.
+  k scale "${workloads[@]}" --replicas=0
+  k wait --for=delete pod -l 'app.kubernetes.io/component in (federated-server, mlflow)' --timeout="${timeout}s"
+  k create job "$job" --from=cronjob/restore --dry-run=client -o json |
     BACKUP=$backup FORCE=$force python3 -c '
 import json, os, sys
 job = json.load(sys.stdin)
@@ -130,25 +140,34 @@ for box in pod.get("initContainers", []) + pod["containers"]:
         {"name": name, "value": os.environ[word]}
         for name, word in (("FEDRISK_BACKUP_NAME", "BACKUP"), ("FEDRISK_BACKUP_FORCE", "FORCE"))
     )
-json.dump(job, sys.stdout)' | kubectl --namespace "$namespace" create -f -
-  local result=0
-  follow_job "$namespace" "$job" "$timeout" || result=$?
-  kubectl --namespace "$namespace" scale "${workloads[@]}" --replicas=1
+json.dump(job, sys.stdout)' | k create -f -
+  follow_job "$job" "$timeout" || result=$?
+  start_again
+  trap - EXIT
   ((result == 0)) || fail "job $job did not complete" \
     "kubectl --namespace $namespace logs job/$job --all-containers"
 }
 
+# A Job that has not ended would write to what is started again.
+start_again() {
+  ended "$job" || k delete job "$job" --ignore-not-found --cascade=foreground --timeout=120s || true
+  [[ -z $key ]] || k delete secret fedrisk-backup-key --ignore-not-found || true
+  k scale "${workloads[@]}" --replicas=1
+}
+
+# Whether a Job has a condition.
+job_is() { # job, condition
+  [[ $(k get job "$1" -o "jsonpath={.status.conditions[?(@.type==\"$2\")].status}" 2>/dev/null) == True ]]
+}
+
+ended() { job_is "$1" Complete || job_is "$1" Failed; }
+
 # Wait for a Job's end and print what it said; 1 where it did not complete.
-follow_job() {
-  local namespace=$1 job=$2 end=$((SECONDS + $3)) done='' failed=''
-  while ((SECONDS < end)); do
-    done=$(kubectl --namespace "$namespace" get job "$job" -o 'jsonpath={.status.conditions[?(@.type=="Complete")].status}')
-    failed=$(kubectl --namespace "$namespace" get job "$job" -o 'jsonpath={.status.conditions[?(@.type=="Failed")].status}')
-    [[ $done == True || $failed == True ]] && break
-    sleep 2
-  done
-  kubectl --namespace "$namespace" logs "job/$job" --all-containers --tail=50 || true
-  [[ $done == True ]]
+follow_job() { # job, seconds
+  local end=$((SECONDS + $2))
+  until ended "$1" || ((SECONDS >= end)); do sleep 2; done
+  k logs "job/$1" --all-containers --tail=50 || true
+  job_is "$1" Complete
 }
 
 case ${1:-} in

@@ -353,3 +353,5 @@ def test_a_compose_project_is_backed_up_and_restored(world: World, tmp_path: Pat
         "restore.sh", place, "--key", tmp_path / "key", "--force", ok=False
     )
     assert log.read_text().splitlines()[-1] == "start mlflow coordinator watch"
+    # The private key is not left where it failed.
+    assert not (volumes / "coordinator" / "restore").exists()
