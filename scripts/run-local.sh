@@ -118,7 +118,7 @@ settle() {
   local name value
   if [[ -z ${FEDRISK_TAG:-} ]]; then
     FEDRISK_TAG=
-    [[ $build == yes ]] || FEDRISK_TAG=$(kept FEDRISK_TAG)
+    [[ $build == yes && $action == up ]] || FEDRISK_TAG=$(kept FEDRISK_TAG)
     [[ -n $FEDRISK_TAG ]] || FEDRISK_TAG=$(git -C "$root" describe --tags --always --dirty 2>/dev/null) ||
       fail "this is no git checkout, so there is nothing to name the images by" "FEDRISK_TAG=local"
   fi
@@ -211,8 +211,11 @@ has_rows() { # site
 }
 
 give_rows() { # site, file
-  local suffix=${2##*.}
+  local suffix=${2##*.} known
   [[ $suffix == csv || $suffix == parquet ]] || fail "$2 is neither .csv nor .parquet" "" 2
+  known=$(within "federated-client-$1" sh -c 'sed -n "s/^data = \"\(.*\)\"$/\1/p" site/site.toml 2>/dev/null || true' </dev/null)
+  [[ -z $known || ${known##*.} == "$suffix" ]] ||
+    fail "site $1 has joined with rows of .${known##*.}, and $2 is .$suffix" "give its rows as .${known##*.}" 2
   within "federated-client-$1" sh -euc "cat >rows.part; rm -f rows.csv rows.parquet; mv rows.part rows.$suffix" <"$2"
 }
 
@@ -315,17 +318,32 @@ await_model() {
 # The key goes by a file, not by the command line.
 ask() { # path, curl's words...
   printf 'header = "Authorization: Bearer %s"\n' "$(<"$secrets/api-key")" |
-    curl --silent --show-error --max-time 10 --config - "$(url API 8080)$1" "${@:2}"
+    curl --silent --show-error --fail-with-body --max-time 10 --config - "$(url API 8080)$1" "${@:2}"
+}
+
+# One federation serves one study; another one is not approved at the sites by mistake.
+check_study() {
+  local wanted=$study served answer
+  [[ ! -f $study ]] || wanted=$(sed -n 's/^name *= *"\([^"]*\)".*/\1/p' "$study" | head -n 1)
+  answer=$(ask /model) || fail "the API does not describe its model: $answer" "$tool logs $(container inference)"
+  served=$(sed -n 's/.*"study": *{ *"name": *"\([^"]*\)".*/\1/p' <<<"$answer" | head -n 1)
+  [[ $served == "$wanted" ]] ||
+    fail "the API serves study $served, not $wanted" \
+      "--study names it; to begin anew with another one: scripts/run-local.sh --down --volumes"
 }
 
 predict() {
+  local answer
+  check_study
   if [[ $study != air-wearables ]]; then
-    say "the API serves study $study: $(ask /model | head -c 120) ..."
+    say "the API serves study $study"
     return
   fi
-  say "a prediction: $(ask /predict --header 'Content-Type: application/json' --data '{
+  answer=$(ask /predict --header 'Content-Type: application/json' --data '{
     "heart_rate": 75, "steps": 8000, "sleep_hours": 7, "respiratory_rate": 15, "body_temp": 36.6, "pm25": 12,
-    "pm10": 20, "o3": 60, "no2": 20, "temperature": 18, "humidity": 50}')"
+    "pm10": 20, "o3": 60, "no2": 20, "temperature": 18, "humidity": 50}') ||
+    fail "the API gave no prediction: $answer" "$tool logs $(container inference)"
+  say "a prediction: $answer"
 }
 
 show() {
@@ -391,6 +409,7 @@ start() {
   up || fail "the services did not start" "what stopped them stands above"
   await postgres mlflow coordinator
   [[ $join == yes ]] || return 0
+  ! serves || check_study
   for site in "${sites[@]}"; do
     changed=no
     ((number += 1))
