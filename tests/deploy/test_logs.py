@@ -43,6 +43,32 @@ def given_labels() -> set[str]:
     return relabelled | {"app", "level"}
 
 
+def test_in_compose_the_pieces_have_the_names_of_kubernetes() -> None:
+    text = (LOKI / "alloy-compose.alloy").read_text()
+    project = yaml.safe_load((ROOT / "deploy/compose/docker-compose.yml").read_text())
+    assert f'values = ["com.docker.compose.project={project["name"]}"]' in text
+    rules = [
+        dict(re.findall(r'(\w+)\s*= \[?"([^"]*)"', rule))
+        for rule in re.findall(r"  rule \{\n(.*?)  \}", text, re.DOTALL)
+    ]
+
+    def labels(service: str) -> dict[str, str]:
+        given: dict[str, str] = {}
+        for rule in rules:
+            assert rule["source_labels"].endswith("_label_com_docker_compose_service")
+            if re.fullmatch(rule.get("regex", "(.*)"), service):
+                given[rule["target_label"]] = rule.get("replacement", service)
+        return given
+
+    found = {service: labels(service) for service in project["services"]}
+    assert {each["container"] for each in found.values()} == set(found)
+    assert found["watch"]["component"] == "federated-server"
+    assert {each["component"] for each in found.values()} == {
+        "postgres", "mlflow", "federated-server", "federated-client", "inference", "prometheus",
+        "alertmanager", "grafana",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_documented_query_asks_for_labels_and_events_that_exist(query: str) -> None:
     (selector,) = re.findall(r"\{(app=[^}]*)\}", query)
