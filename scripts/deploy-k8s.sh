@@ -34,8 +34,8 @@ everything is healthy, and shows what is not, with its events and logs. Run agai
   --delete            remove all but volumes and secrets; with --data, the namespace and all in it
   --help              this text
 
-Only in `local` does it stand in for the operators of both sides: it gives every site simulated rows,
-compares fingerprints and approves the study. Elsewhere it says what each of them has to do.
+In `local`, and for a site whose rows --site gives, it stands in for the operators of both sides: it compares
+fingerprints and approves the study, in `local` for simulated rows. Else it says what each of them has to do.
 KUBECONFIG names the cluster. No secret is printed: the first API key is in the Secret fedrisk-first-key.
 END
 }
@@ -67,6 +67,7 @@ parse() {
           --site)
             [[ $2 == ?*=?* ]] || fail "--site $2 is not NAME=FILE" "--site north=rows.csv" 2
             [[ -f ${2#*=} ]] || fail "no such file: ${2#*=}" "--site NAME=FILE names a site's rows" 2
+            [[ $2 == *.csv || $2 == *.parquet ]] || fail "${2#*=} is neither .csv nor .parquet" "--site north=rows.csv" 2
             rows[${2%%=*}]=${2#*=}
             ;;
         esac
@@ -110,7 +111,8 @@ find_overlay() {
 
 # The overlay as it is, with another tag, registry or namespace where they are given.
 rendered() { # folder to render
-  local around image place
+  local around image place built
+  built=$(kubectl kustomize "$1") || fail "overlay $overlay does not build" "the reason is above"
   around=$(mktemp -d)
   {
     printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n'
@@ -119,7 +121,8 @@ rendered() { # folder to render
     if [[ -n $tag || -n $registry ]]; then
       printf 'images:\n'
       for image in server client inference mlflow; do
-        place=$(kubectl kustomize "$1" | sed -n "s#^ *image: \(.*fedrisk-$image\):[^/]*\$#\1#p" | head -n 1)
+        # With a tag, a digest, or both.
+        place=$(sed -n "s#^ *image: \(.*fedrisk-$image\)[:@][^/]*\$#\1#p" <<<"$built" | sed q)
         [[ -n $place ]] || continue
         printf -- '- name: %s\n' "$place"
         [[ -z $registry ]] || printf '  newName: %s/fedrisk-%s\n' "$registry" "$image"
@@ -348,7 +351,10 @@ join_sites() {
 join_site() { # site, its number, how many there are
   local pod state in_site fingerprint
   read -r pod state < <(site_pod "$1")
-  [[ $state == waits ]] || return 0
+  if [[ $state != waits ]]; then
+    [[ -z ${rows[$1]:-} ]] || say "site $1 has joined: its rows stay, --site gives them to a site that joins"
+    return 0
+  fi
   in_site=(k exec -i "$pod" -c join --)
   if [[ $overlay != local && -z ${rows[$1]:-} ]]; then
     say "site $1 has not joined: deploy/kubernetes/README.md tells its operator and yours how"

@@ -83,6 +83,7 @@ def test_help_tells_every_option() -> None:
         (["--tga", "x"], "unknown option --tga", "--help"),
         (["--site", "north"], "not NAME=FILE", "north=rows.csv"),
         (["--site", "north=/nowhere"], "no such file", "--site"),
+        (["--site", "north=/bin/sh"], "neither .csv nor .parquet", "north=rows.csv"),
         (["--timeout", "soon"], "no number of seconds", "300"),
         (["local", "staging"], "one overlay at a time", "--help"),
         (["--data"], "--delete", "--help"),
@@ -202,3 +203,54 @@ def test_tag_registry_and_namespace_replace_what_the_overlay_says(name: str, sta
     assert spaces == {"elsewhere"}
     (space,) = [each for each in objects if each["kind"] == "Namespace"]
     assert space["metadata"]["name"] == "elsewhere"
+
+
+def test_an_image_that_an_overlay_pins_by_digest_is_replaced_as_well(
+    stage: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    pinned = f"{{name: fedrisk-server, newName: own/fedrisk-server, digest: 'sha256:{'0' * 64}'}}"
+    production = os.path.relpath(DEPLOY / "base", folder.resolve())
+    (folder / "kustomization.yaml").write_text(f"resources: [{production}]\nimages: [{pinned}]\n")
+    told = run(str(folder), "--tag", "7f3a", "--render", stage=stage)
+    assert told.returncode == 0, told.stderr
+    assert "image: own/fedrisk-server:7f3a\n" in told.stdout
+    assert "sha256" not in told.stdout
+
+
+def test_an_overlay_that_does_not_build_is_named(stage: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "kustomization.yaml").write_text("resources: [nowhere.yaml]\n")
+    told = run(str(tmp_path / "broken"), "--tag", "7f3a", stage=stage)
+    assert told.returncode == 1
+    assert "does not build" in told.stderr
+    assert not (stage / "applied").exists()
+
+
+#: A cluster on which everything is well, and its one site has joined.
+WELL = """\
+#!/usr/bin/env bash
+case "$*" in
+  *kustomize*) exec "$REAL" "$@" ;;
+  *"get secret fedrisk-secrets -o"*) printf '%s' "$HELD" ;;
+  *"get storageclass -o"*) echo true ;;
+  *"get deployments -l"*template*) echo north ;;
+  *"get pods -l"*"instance=north"*) echo "pod joined" ;;
+  *"get configmap"*) exit "$UNSEALED" ;;
+  *exec*) exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("unsealed", ["0", "1"])
+def test_rows_that_are_not_taken_and_backups_that_are_not_sealed_are_told(
+    stage: Path, tmp_path: Path, unsealed: str
+) -> None:
+    (stage / "kubectl").write_text(WELL)
+    (tmp_path / "rows.csv").write_text("age\n1\n")
+    words = ["local", "--site", f"north={tmp_path / 'rows.csv'}"]
+    ended = run(*words, stage=stage, HELD=ALL, UNSEALED=unsealed)
+    assert ended.returncode == 0, ended.stderr
+    assert "site north has joined: its rows stay" in ended.stderr
+    assert ("backups are not sealed" in ended.stderr) == (unsealed == "1")
