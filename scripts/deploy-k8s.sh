@@ -60,7 +60,7 @@ parse() {
         (($# > 1)) || fail "$1 needs a value" "scripts/deploy-k8s.sh --help" 2
         case $1 in
           --tag) tag=$2 ;;
-          --registry) registry=${2%/} ;;
+          --registry) registry=${2%/} registry=${registry,,} ;; # as scripts/publish-images.sh names it
           --namespace) namespace=$2 ;;
           --timeout) timeout=$2 ;;
           --study) study=$2 ;;

@@ -190,6 +190,20 @@ def test_production_comes_from_a_tag_staging_from_develop_and_both_from_what_was
     assert set(pipeline["publish"]["needs"]) == before
 
 
+def test_who_logs_in_where_the_images_go():
+    """GitHub's own registry by the job's token, another by what its variables name."""
+    workflow = document(GITHUB / "workflows" / "mlops-ci-cd.yml")
+    (given,) = [
+        step["with"]
+        for step in workflow["jobs"]["publish"]["steps"]
+        if "login" in step.get("uses", "")
+    ]
+    assert given["registry"] == "${{ vars.IMAGE_REGISTRY_HOST || 'ghcr.io' }}"
+    page = (ROOT / "DEPLOYMENT.md").read_text(encoding="utf-8")
+    for name in re.findall(r"(?:vars|secrets)\.(\w+)", " ".join(map(str, given.values()))):
+        assert f"`{name}`" in page
+
+
 def test_pypi_trusts_the_workflow_and_no_token():
     job = document(GITHUB / "workflows" / "release.yml")["jobs"]["pypi"]
     assert job["permissions"] == {"id-token": "write"}

@@ -190,7 +190,7 @@ def test_no_second_password_is_made_for_a_database_that_has_one(stage: Path) -> 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_tag_registry_and_namespace_replace_what_the_overlay_says(name: str, stage: Path) -> None:
-    words = ["--tag", "7f3a", "--registry", "registry.test/team/", "--namespace", "elsewhere"]
+    words = ["--tag", "7f3a", "--registry", "registry.test/Team/", "--namespace", "elsewhere"]
     told = run(name, *words, "--render", stage=stage)
     assert told.returncode == 0, told.stderr
     objects = [each for each in yaml.safe_load_all(told.stdout) if each]
