@@ -53,6 +53,20 @@ def test_a_moved_mean_is_found():
     assert min(finding.effect for finding in found) > 1
 
 
+def test_a_window_is_held_against_the_spread_of_its_own_time_of_the_year():
+    """A pulse that swings from week to week in winter, and stands still in summer."""
+    swing = np.random.default_rng(1).normal(0, 4, 52)
+
+    def week(number, pulse):
+        return site_windows(0, 1, site="site-0", first=number, pulse=pulse)[0]
+
+    blocks = [week(n, swing[n] if not 13 <= n < 39 else 0.0) for n in range(52)]
+    calibration = Calibration(Reference(STUDY.hash, tuple(blocks)))
+    winter, summer = (calibration.finding(WASSERSTEIN, week(n, 3.0), "pulse") for n in (53, 78))
+    assert summer.p_value < 0.001
+    assert winter.p_value > 0.05
+
+
 def test_a_season_that_the_reference_lacks_is_told_and_is_no_drift():
     found = list(findings("heat", 10, weeks=26))
     assert {finding.against for finding in found} == {"season before"}

@@ -99,6 +99,14 @@ def test_a_reference_that_no_slope_and_shift_makes_calibrated_is_said_to_be_none
     odd = np.where(np.abs(logits + 2.0) < 0.7, 0.0, events)  # no event where scores are medium
     found = estimate_performance(counted(logits, odd), counted(logits, events, labelled=False))
     assert conditions(found)["calibrated"] is False
+    assert "at worst 0." in found.failures[0]
+
+
+def test_a_reference_without_scores_tells_no_loss():
+    bare = Profile("study", 4000.0, {}, {}, {}, np.zeros(194))
+    found = estimate_performance(bare, counted(*draw(4000, 2), labelled=False))
+    assert found.auroc is not None
+    assert found.auroc_loss is None
 
 
 def test_a_reference_without_labels_leaves_every_condition_open():

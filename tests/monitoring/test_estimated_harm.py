@@ -57,6 +57,24 @@ def test_nothing_estimated_is_not_called_no_harm(reference):
     assert "labels are not known yet" in found.sentences[0]
 
 
+@pytest.mark.parametrize(
+    ("rows", "sd"), [(100, 0.6), (40_000, 1.05)], ids=["large and unsure", "sure and small"]
+)
+def test_a_loss_has_to_be_large_and_sure(reference, rows, sd):
+    weeks = [window("a", 52 + n, draw(rows, 90 + n, sd=sd), labelled=False) for n in range(3)]
+    found = estimated_harm(reference, weeks, {}, RULES)
+    assert found.kind == "unknown"
+    assert "labels are not known yet" in found.sentences[0]
+    assert found.figures["estimated_auroc_loss"] > 0.02
+
+
+def test_a_reference_without_scores_knows_no_loss():
+    bare = window("a", 0, draw(3000, 1), labelled=False)
+    bare = replace(bare, profile=replace(bare.profile, scores=np.zeros(194)))
+    found = estimated_harm(Reference("study", (bare,)), current(52), {}, RULES)
+    assert (found.kind, found.figures["estimated_auroc_loss"]) == ("unknown", None)
+
+
 def test_earlier_labels_against_the_scores_forbid_an_estimate(reference):
     rows = current(52)[0].profile.scores
     watch = CalibrationEvidence.start(-2.5).after_counts(rows, np.minimum(rows, 0.5 * rows))

@@ -150,6 +150,40 @@ def test_labels_may_not_contradict_themselves(world):
     assert "labels for" in contradictions(profile_with(world, labelled=many))
 
 
+def test_there_are_at_most_as_many_labels_as_rows(world):
+    profile = profile_with(world)
+    full = profile.labelled * profile.rows / profile.labelled.sum()
+    assert contradictions(profile_with(world, labelled=full)) == ""
+    assert "labels for" in contradictions(profile_with(world, labelled=full * 1.01))
+
+
+def alike(profile, share, rows=500.0):
+    """A profile whose PM2.5 has this share of its values in one bin, the rest as before."""
+    counts = profile.numbers["pm25"]
+    rest = counts * (1 - share) / counts.sum()
+    rest[int(np.argmax(counts[1:-1])) + 1] += share
+    return replace(profile, numbers={**profile.numbers, "pm25": rest * rows})
+
+
+@pytest.mark.parametrize(
+    ("year", "season", "now", "told"),
+    [
+        (0.0, 0.0, 0.99, ["stuck"]),
+        (0.0, 0.0, 0.9, []),
+        (0.0, 0.9, 0.99, []),
+        (0.9, 0.0, 0.99, []),
+        (0.4, 0.4, 0.99, ["stuck"]),
+    ],
+)
+def test_a_column_is_stuck_where_it_never_stood_still_before(world, year, season, now, told):
+    profiles = [world.reference.of("site-1"), world.reference.of("site-1", "DJF")]
+    before = [alike(p, share, 9e3) for p, share in zip(profiles, (year, season), strict=True)]
+    current = alike(world.windows(60, 61)[0].profile, now)
+    found = feature_faults(world.study, *before, current, RULES)
+    assert [fault.kind for fault in found] == told
+    assert all(fault.share >= now for fault in found)
+
+
 @pytest.mark.parametrize(
     ("events", "told"),
     [

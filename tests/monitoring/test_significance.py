@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedrisk.detectors import DETECTORS
 from fedrisk.detectors.calibration import Finding as Look
 from fedrisk.detectors.false_discovery import FalseDiscovery
 from fedrisk.monitoring.finding import Finding, WindowRecord
@@ -71,8 +72,16 @@ def test_a_shift_is_found_where_it_is_and_not_elsewhere(world, baseline):
     assert {subject for _, subject in found} <= {"steps", "score", "rows"}
     assert state.checks == 1
     (steps,) = (f for f in records[0].findings if f.subject == "steps")
+    look = baseline.calibration.finding(DETECTORS[steps.detector], windows[0], "steps")
+    assert (steps.statistic, steps.effect) == (look.distance, look.effect)
     assert steps.q_value < 0.05
     assert steps.effect > 1
+
+
+def test_a_site_is_held_against_itself_and_an_unknown_one_against_all(world, baseline):
+    whole, own = world.reference.overall().rows, world.reference.of("site-2").rows
+    assert baseline.profile("site-2").rows == own < whole
+    assert baseline.profile("elsewhere").rows == pytest.approx(whole)
 
 
 def test_a_broken_column_is_not_tested_nor_what_is_made_of_it(world, baseline):

@@ -54,6 +54,25 @@ def test_what_cannot_be_judged_is_told(sort_out, windows, change, told):
     assert len(found.windows) == len(windows) - 1
 
 
+def test_clocks_may_differ_and_the_least_that_is_demanded_suffices(sort_out, windows):
+    last = windows[3]
+    profile = replace(last.profile, rows=100.0)
+    ahead = last.end - timedelta(minutes=59)
+    assert sort_out([replace(last, profile=profile)], ahead).refused == {}
+    assert sort_out([last], last.end - timedelta(minutes=61)).refused.keys() == {"site-1"}
+
+
+@pytest.mark.parametrize(("days", "told"), [(3.0, ()), (2.0, ("rows on 2 days, where 4 are",))])
+def test_days_with_rows_are_held_to_what_is_usual_at_the_site(world, windows, days, told):
+    """A site that writes on four days a week."""
+    blocks = tuple(replace(block, days=4.0) for block in world.reference.blocks)
+    seldom = replace(world.reference, blocks=blocks)
+    given = [replace(windows[0], days=days)]
+    found = judgeable(world.study, seldom, given, VerdictRules(), NOW).refused.get("site-1", ())
+    assert len(found) == len(told)
+    assert all(words in reason for words, reason in zip(told, found, strict=True))
+
+
 def test_an_empty_window_is_told(sort_out, world, windows):
     found = sort_out([replace(windows[0], profile=Profile.empty(world.study))])
     assert "is empty" in found.refused["site-1"][0]

@@ -101,6 +101,20 @@ def test_what_stands_against_a_retraining_is_told(changes, told):
     assert (calendar.action, calendar.wanted) == ("monitor", "retrain")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": 1000.0},
+        {"events": 50.0},
+        {"retrainings": (NOW - timedelta(days=14),)},
+        {"retrainings": tuple(NOW - timedelta(days=20 + 32 * i) for i in range(6))},
+    ],
+)
+def test_as_much_as_is_demanded_suffices(changes):
+    harm = decide(a_verdict("harm", "concept", "measured"), a_situation(**changes), RULES)
+    assert harm.action == "retrain"
+
+
 def test_retrainings_that_are_long_past_hinder_nothing():
     past = tuple(NOW - timedelta(days=days) for days in (14, 181, 190, 200, 300, 400, 500))
     situation = a_situation(retrainings=past)

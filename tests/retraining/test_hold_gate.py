@@ -22,10 +22,14 @@ def _compared(**losses):
     """A champion and challengers whose log losses differ from its own by so much."""
     found = comparison(["champion", *losses])
     differences = {
-        name: replace(each, log_loss=Estimate(losses[name], 0.001))
+        name: replace(each, log_loss=Estimate(losses[name], 0.001), brier=Estimate(0.0, 0.0005))
         for name, each in found.differences.items()
     }
-    return replace(found, differences=differences)
+    models = {
+        name: replace(each, log_loss=Estimate(0.3 + losses.get(name, 0.0), 0.01))
+        for name, each in found.models.items()
+    }
+    return replace(found, differences=differences, models=models)
 
 
 def test_too_few_events_are_insufficient_evidence_and_cost_no_rows():
@@ -41,6 +45,48 @@ def test_each_challenger_is_named_and_judged():
     assert held.verdict != "pass"
     assert set(held.document["challengers"]) == {"refit", "other"}
     assert held.reason
+
+
+def test_the_best_that_passes_goes_on_and_its_sentences_are_the_reason():
+    held = hold_gate(_compared(recent=-0.02, refit=-0.05), STUDY, PLAN, (), START)
+    assert (held.verdict, held.chosen) == ("pass", "refit")
+    assert held.reason.startswith("refit: auroc: no worse")
+    assert "recent" not in held.reason
+    assert held.alpha == PLAN.spending.total * PLAN.spending.share
+
+
+@pytest.mark.parametrize(("loss", "chosen"), [(-0.05, "recalibrated"), (-0.01, "refit")])
+def test_a_recalibration_is_preferred_where_it_is_as_good(loss, chosen):
+    found = _compared(refit=-0.05, recalibrated=loss, recent=-0.05)
+    assert hold_gate(found, STUDY, PLAN, (), START).chosen == chosen
+
+
+def test_where_none_passes_the_weightiest_verdict_is_told():
+    """One is surely worse, one may be as good."""
+    held = hold_gate(_compared(other=0.0, refit=0.05), STUDY, PLAN, (), START)
+    assert (held.verdict, held.chosen) == ("refuse", None)
+    assert held.reason.startswith("refit: ")
+    assert "other" not in held.reason
+    verdicts = held.document["challengers"]
+    assert verdicts["other"]["verdict"] == "insufficient evidence"
+
+
+@pytest.mark.parametrize(("left", "wanted"), [(300.0, True), (0.0, False)])
+def test_untreated_rows_are_wanted_where_there_are_some(left, wanted):
+    """Half of the events are of rows whose score led to care."""
+    bands = {"high": {"rows": 1000.0, "treated": 1000.0 - left, "events": 400.0}}
+    altered = replace(
+        _compared(refit=-0.05),
+        bands=bands,
+        treated=1000.0 - left,
+        treated_events=200.0,
+        treated_expected=200.0,
+    )
+    held = hold_gate(altered, STUDY, PLAN, (), START)
+    assert held.verdict == "not identifiable"
+    assert held.wants_untreated is wanted
+    assert held.alpha == 0
+    assert not hold_gate(_compared(refit=-0.05), STUDY, PLAN, (), START).wants_untreated
 
 
 @pytest.mark.parametrize("verdict", ["pass", "refuse"])

@@ -96,6 +96,43 @@ def test_averted_events_count_by_what_was_expected():
     assert not identifiability(comparison, Margins()).identifiable
 
 
+def _with_share(observed: float, expected: float, events: float = 100.0):
+    """A comparison of so many events, of which so many are of treated rows."""
+    comparison = compare_rows(STUDY, NAMES, {"a": site_rows(np.random.default_rng(7), 500)})
+    bands = {"high": {"rows": 500.0, "treated": 100.0, "events": events}}
+    return replace(
+        comparison,
+        bands=bands,
+        treated=100.0,
+        treated_events=observed,
+        treated_expected=expected,
+    )
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected", "share"),
+    [(30.0, 10.0, 0.3), (10.0, 30.0, 30 / 120), (0.0, 0.0, 0.0), (100.0, 50.0, 1.0)],
+)
+def test_the_treated_share_is_the_larger_of_observed_and_expected(observed, expected, share):
+    """Expected among what there would be without care: averted events come on top."""
+    assert treated_share(_with_share(observed, expected)) == pytest.approx(share)
+
+
+def test_without_events_no_share_is_altered():
+    comparison = _with_share(0.0, 0.0, events=0.0)
+    assert treated_share(comparison) == 0
+    assert identifiability(comparison, Margins()).identifiable
+
+
+def test_a_share_at_its_margin_is_borne():
+    comparison = _with_share(5.0, 5.0)
+    assert identifiability(comparison, Margins(treated_share=0.05)).identifiable
+    assert not identifiability(comparison, Margins(treated_share=0.049)).identifiable
+    untreated = replace(comparison, untreated=True)
+    assert identifiability(untreated, Margins(untreated_share=0.8)).identifiable
+    assert not identifiability(untreated, Margins(untreated_share=0.81)).identifiable
+
+
 def test_few_treated_rows_are_told_about_and_judged():
     rows = site_rows(np.random.default_rng(5), 5000)
     treated = np.random.default_rng(6).random(5000) < 0.02
