@@ -312,22 +312,11 @@ def moved_backups(source: Cluster, target: Cluster, image: str) -> None:
         each.kubectl("apply", "-f", "-", given=shelf(image))
         each.kubectl("wait", "pod/shelf", "--for=condition=Ready", "--timeout=120s")
     words = ["kubectl", "exec", "-i", "shelf", "--namespace"]
-    with subprocess.Popen(
-        [*words, source.namespace, "--", "tar", "-C", "/backups", "-cf", "-", "."],
-        stdout=subprocess.PIPE,
-    ) as out:
-        into = [
-            *words,
-            target.namespace,
-            "--",
-            "tar",
-            "-C",
-            "/backups",
-            "-xf",
-            "-",
-            "--no-same-owner",
-        ]
-        subprocess.run(into, stdin=out.stdout, check=True, timeout=300)
+    # Not the folder itself, which is a volume's and not this user's.
+    packing = [*words, source.namespace, "--", "sh", "-c", "cd /backups && tar -cf - fedrisk-*"]
+    unpacking = [*words, target.namespace, "--", "tar", "-C", "/backups", "-xf", "-"]
+    with subprocess.Popen(packing, stdout=subprocess.PIPE) as out:
+        subprocess.run(unpacking, stdin=out.stdout, check=True, timeout=300)
     for each in (source, target):
         each.kubectl("delete", "pod", "shelf", "--grace-period=1")
 
