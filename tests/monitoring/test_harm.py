@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from watched_world import WEEK, day
+from watched_world import WEEK, YEAR, day
 
 from fedrisk.detectors.score_bins import bin_logits, bin_risks
 from fedrisk.monitoring.effect_change import effect_changes
@@ -127,6 +127,23 @@ def test_harm_at_one_site_is_that_sites(world):
     found = measured_of(world, lambda _rows: 0.7, sites=("site-3",))
     assert found.harm.kind == "measured"
     assert found.sites == ("site-3",)
+
+
+def test_harm_is_laid_to_no_site_where_no_other_has_windows_since(world):
+    """Nobody shows then that the world stayed as it was."""
+    events = drawn(world, lambda _rows: 0.7)
+    windows = [w for w in world.windows(FIRST, LAST, events=events) if w.site == "site-3"]
+    windows += [w for w in world.windows(FIRST, CHANGE - 3) if w.site != "site-3"]
+    outcomes = outcomes_of(world.reference, windows)
+    evidence = gathered(world.reference, outcomes, {}, RULES)
+    found = measured(world.study, world.reference, outcomes, evidence, world.document, RULES)
+    assert (found.harm.kind, found.sites) == ("measured", ())
+
+
+def test_the_mean_score_is_that_of_the_training_rows(world):
+    rows = [rows.where(rows.day < YEAR) for rows in world.sites]
+    logits = np.concatenate([world.model.logit(each.columns) for each in rows])
+    assert mean_score(world.reference) == pytest.approx(np.nanmean(logits), abs=0.01)
 
 
 def test_few_events_are_no_judgement(world):

@@ -248,11 +248,11 @@ def by_group(examined: Examined) -> list[Check]:
     for family, groups in examined.families().items():
         checks += _observed_expected(examined, family, groups)
         if family != "season":
-            margin = examined.margins.site_auroc if family == _SITE else None
-            margin = examined.margins.subgroup_auroc if margin is None else margin
+            margins = examined.margins
+            margin = margins.site_auroc if family == _SITE else margins.subgroup_auroc
             checks += _group_differences(examined, "auroc", groups, margin, better=1)
             own = examined.champion.log_loss
-            loss = examined.margins.group_log_loss * (own.value if own else 0.0)
+            loss = margins.group_log_loss * (own.value if own else 0.0)
             checks += _group_differences(examined, "log_loss", groups, loss, better=-1)
     return checks
 
