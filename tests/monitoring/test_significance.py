@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -90,6 +91,26 @@ def test_a_broken_column_is_not_tested_nor_what_is_made_of_it(world, baseline):
     records, _ = examine(baseline, windows, [(fault,), (), ()], FalseDiscovery())
     assert {f.subject for f in records[0].findings} == set(world.study.feature_names) - {"steps"}
     assert {f.subject for f in records[1].findings} >= {"steps", "score", "rows"}
+
+
+def test_features_that_go_together_as_never_before_are_named(world, baseline):
+    """Each lies where it did, and now one tells the other."""
+
+    def tied(columns):
+        ranks = columns["heart_rate"].argsort().argsort()
+        names = ("respiratory_rate", "body_temp", "steps", "sleep_hours")
+        return {name: np.sort(columns[name])[ranks] for name in names}
+
+    windows = world.windows(60, 61, tied, sites=("site-1",))
+    records, _ = examine(baseline, windows, [()] * 3, FalseDiscovery(rate=0.2, epoch=1))
+    (rows,) = (f for f in records[0].findings if f.subject == "rows")
+    assert rows.found
+    assert re.search(
+        r"correlation of \w+ and \w+ changed most, from -?0.\d+ to 1.00", rows.sentence
+    )
+    others = [f for record in records for f in record.findings if not f.found]
+    assert others
+    assert not any("correlation" in f.sentence for f in others)
 
 
 def record(week, *found):

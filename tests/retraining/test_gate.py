@@ -304,6 +304,20 @@ def test_where_differences_are_noise_simplicity_decides(several):
     assert choose(unsure, verdicts, ("refit", "recalibrated")) == "refit"
 
 
+@pytest.mark.parametrize(("worse", "chosen"), [(0.009, "recalibrated"), (0.011, "refit")])
+def test_as_good_is_within_one_standard_error_of_the_paired_difference(several, worse, chosen):
+    """Variances of .0004 and a covariance of .00035 leave an error of .01."""
+    verdicts = judge_all(several, STUDY, Margins(), Spending(), NOW)
+    models = dict(several.models)
+    for name, loss in (("refit", 0.3), ("recalibrated", 0.3 + worse)):
+        models[name] = replace(models[name], log_loss=Estimate(loss, 0.02))
+    table = {one: {other: 4e-4 if one == other else 3.5e-4 for other in THREE} for one in THREE}
+    told = replace(several, models=models, log_loss_covariance=table)
+    assert choose(told, verdicts, ("recalibrated",)) == chosen
+    unknown = replace(told, log_loss_covariance={})
+    assert choose(unknown, verdicts, ("recalibrated",)) == "refit"
+
+
 def test_nobody_is_chosen_where_nobody_passes(several):
     verdicts = judge_all(several, STUDY, Margins(churn=0.001), Spending(), NOW)
     assert choose(several, verdicts) is None

@@ -11,6 +11,7 @@ from math import atan, pi, tan
 from fedrisk.detectors import DETECTORS, Detector
 from fedrisk.detectors.calibration import Calibration
 from fedrisk.detectors.calibration import Finding as Look
+from fedrisk.detectors.covariance_shift import CovarianceShift, changed_pairs
 from fedrisk.detectors.false_discovery import FalseDiscovery
 from fedrisk.monitoring.finding import Finding, WindowRecord
 from fedrisk.monitoring.quality import Fault
@@ -94,6 +95,7 @@ def examine(
             p_value = together[subject]
             result = None if p_value is None else next(results)
             loud = _loudest(each)
+            is_found = result is not None and result.found and _effect(loud) >= 1.0
             findings.append(
                 Finding(
                     subject=subject,
@@ -102,8 +104,8 @@ def examine(
                     effect=_effect(loud),
                     p_value=p_value,
                     q_value=None if result is None else result.q_value,
-                    found=result is not None and result.found and _effect(loud) >= 1.0,
-                    sentence=_sentence(loud),
+                    found=is_found,
+                    sentence=_sentence(loud) + (_pair(baseline, window, loud) if is_found else ""),
                 )
             )
         records.append(_record(baseline, window, faulty, tuple(findings), looks=seen))
@@ -162,6 +164,21 @@ def _sentence(look: Look) -> str:
     if look.typical is not None:
         said += f", {look.typical:.3g} being usual"
     return said if look.against == "same season" else f"{said} (against the {look.against})"
+
+
+def _pair(baseline: Baseline, window: SiteWindow, look: Look) -> str:
+    """Which two features go together otherwise than in the season, if that was looked at."""
+    if look.detector != CovarianceShift.name:
+        return ""
+    season = baseline.profile(window.site, window.season)
+    found = changed_pairs(baseline.study, season, window.profile, most=1)
+    if not found:
+        return ""
+    one, other = found[0].features
+    return (
+        f"; of all pairs the correlation of {one} and {other} changed most, from "
+        f"{found[0].before:.2f} to {found[0].now:.2f}"
+    )
 
 
 def _record(

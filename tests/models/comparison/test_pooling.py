@@ -186,6 +186,8 @@ def test_groups_are_told_by_season_subgroup_and_site(sites, comparison):
     women = whole.groups[5]
     told = comparison.groups["sex:f"]["other"]
     assert told.rows == women.sum()
+    assert told.difference.net_benefit == {}
+    assert set(comparison.differences["other"].net_benefit) == {"medium", "high"}
     expected = whole.events[women].sum() / expit(whole.logits[2, women]).sum()
     assert told.observed_expected.value == pytest.approx(expected)
     south = sites["south"]
