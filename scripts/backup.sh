@@ -31,6 +31,8 @@ fail() {
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../deploy/compose/compose-command.bash
 source "$root/deploy/compose/compose-command.bash"
+# shellcheck source-path=SCRIPTDIR source=../deploy/kubernetes/follow-job.bash
+source "$root/deploy/kubernetes/follow-job.bash"
 
 # The command of this project's environment, or else the one that is installed.
 find_fedrisk() {
@@ -116,8 +118,12 @@ for part in json.loads((place / "manifest.json").read_text())["parts"]:
 PYTHON
 }
 
+namespace=fedrisk
+
+k() { kubectl --namespace "$namespace" "$@"; }
+
 backup_kubernetes() {
-  local namespace=fedrisk timeout=1800 job
+  local timeout=1800 job
   while (($#)); do
     case $1 in
       --namespace) namespace=${2:?} && shift 2 ;;
@@ -126,25 +132,12 @@ backup_kubernetes() {
     esac
   done
   command -v kubectl >/dev/null || fail 'kubectl is not installed here' 'install it; KUBECONFIG names the cluster'
-  kubectl --namespace "$namespace" get cronjob backup >/dev/null ||
+  k get cronjob backup >/dev/null ||
     fail "namespace $namespace has no CronJob backup" 'scripts/deploy-k8s.sh makes it'
   job=backup-by-hand-$(date -u +%Y%m%d%H%M%S)
-  kubectl --namespace "$namespace" create job "$job" --from=cronjob/backup
-  follow_job "$namespace" "$job" "$timeout"
-}
-
-# Wait for a Job's end, print what it said, and fail as it did.
-follow_job() {
-  local namespace=$1 job=$2 timeout=$3 end=$((SECONDS + $3)) done='' failed=''
-  while ((SECONDS < end)); do
-    done=$(kubectl --namespace "$namespace" get job "$job" -o 'jsonpath={.status.conditions[?(@.type=="Complete")].status}')
-    failed=$(kubectl --namespace "$namespace" get job "$job" -o 'jsonpath={.status.conditions[?(@.type=="Failed")].status}')
-    [[ $done == True || $failed == True ]] && break
-    sleep 2
-  done
-  kubectl --namespace "$namespace" logs "job/$job" --all-containers --tail=50 || true
-  [[ $done == True ]] || fail "job $job did not complete within $timeout s" \
-    "kubectl --namespace $namespace describe job $job"
+  k create job "$job" --from=cronjob/backup
+  follow_job "$job" "$timeout" ||
+    fail "job $job did not complete" "kubectl --namespace $namespace describe job $job"
 }
 
 case ${1:-} in

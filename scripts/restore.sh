@@ -33,6 +33,8 @@ fail() {
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../deploy/compose/compose-command.bash
 source "$root/deploy/compose/compose-command.bash"
+# shellcheck source-path=SCRIPTDIR source=../deploy/kubernetes/follow-job.bash
+source "$root/deploy/kubernetes/follow-job.bash"
 
 restore_here() {
   local fedrisk
@@ -145,7 +147,7 @@ json.dump(job, sys.stdout)' | k create -f -
   start_again
   trap - EXIT
   ((result == 0)) || fail "job $job did not complete" \
-    "kubectl --namespace $namespace logs job/$job --all-containers"
+    "kubectl --namespace $namespace describe job $job"
 }
 
 # A Job that has not ended would write to what is started again.
@@ -153,21 +155,6 @@ start_again() {
   ended "$job" || k delete job "$job" --ignore-not-found --cascade=foreground --timeout=120s || true
   [[ -z $key ]] || k delete secret fedrisk-backup-key --ignore-not-found || true
   k scale "${workloads[@]}" --replicas=1
-}
-
-# Whether a Job has a condition.
-job_is() { # job, condition
-  [[ $(k get job "$1" -o "jsonpath={.status.conditions[?(@.type==\"$2\")].status}" 2>/dev/null) == True ]]
-}
-
-ended() { job_is "$1" Complete || job_is "$1" Failed; }
-
-# Wait for a Job's end and print what it said; 1 where it did not complete.
-follow_job() { # job, seconds
-  local end=$((SECONDS + $2))
-  until ended "$1" || ((SECONDS >= end)); do sleep 2; done
-  k logs "job/$1" --all-containers --tail=50 || true
-  job_is "$1" Complete
 }
 
 case ${1:-} in

@@ -16,6 +16,7 @@ import fcntl
 import gzip
 import io
 import os
+import shutil
 import sqlite3
 import tarfile
 import time
@@ -98,23 +99,59 @@ def read_tree(stream: IO[bytes], target: Path) -> int:
     HomeError
         When it is no tar file, or holds what does not belong there.
     """
-    count = 0
-
-    def kept(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        nonlocal count
-        count += member.isreg()
-        checked = tarfile.data_filter(member, path)
-        return checked.replace(mode=member.mode & 0o755 | 0o700) if member.isdir() else checked
-
     try:
         with (
             gzip.GzipFile(fileobj=stream, mode="rb") as packed,
             tarfile.open(fileobj=packed, mode="r|") as tar,
         ):
-            tar.extractall(target, filter=kept)  # noqa: S202 filtered
+            return _unpack(tar, target)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError) as error:
         raise HomeError(f"a folder of the backup cannot be unpacked: {error}") from None
+
+
+def _unpack(tar: tarfile.TarFile, target: Path) -> int:
+    """Make what `write_tree` writes, and nothing else; how many files.
+
+    The standard library's own filters came with Python 3.11.4, and distributions have older ones.
+    Links are made last: nothing is written through one.
+    """
+    count, links = 0, []
+    for member in tar:
+        place = _place(target, member.name)
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(member.mode & 0o755 | 0o700)
+        elif member.isreg():
+            _write_file(tar, member, place)
+            count += 1
+        elif member.issym():
+            links.append((place, member.linkname))
+        else:
+            raise HomeError(f"a folder of the backup holds {member.name!r}, no file and no folder")
+    for place, leads in links:
+        inside = (place.parent / leads).resolve().is_relative_to(target.resolve())
+        if Path(leads).is_absolute() or not inside:
+            raise HomeError(f"a folder of the backup holds {place.name!r}, which leads out of it")
+        place.symlink_to(leads)
     return count
+
+
+def _place(target: Path, name: str) -> Path:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise HomeError(f"a folder of the backup holds {name!r}, which lies outside of it")
+    return target / name
+
+
+def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    content = tar.extractfile(member)
+    if content is None:
+        raise HomeError(f"a folder of the backup holds {member.name!r} without its content")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("xb") as file:
+        shutil.copyfileobj(content, file)
+    runs = 0o755 if member.mode & 0o100 else 0o644
+    place.chmod(member.mode & runs | 0o600)
+    os.utime(place, (member.mtime, member.mtime))
 
 
 def check_tree(stream: IO[bytes]) -> int:
