@@ -56,6 +56,15 @@ def test_comparisons_have_the_window_in_their_middle(two_years):
         assert abs(offsets.mean()) <= BALANCE
 
 
+def test_a_long_window_has_a_longer_season(two_years):
+    """Twelve weeks: six to either side of the middle, and a month beyond."""
+    span = span_of(week(104 + 20, weeks=12))
+    days = two_years.spans.middles[two_years.season_around(span)]
+    offsets = (days - span.middles[0] + 182.625) % 365.25 - 182.625
+    assert 65 < np.abs(offsets).max() <= 72
+    assert len(days) >= 40
+
+
 def test_a_longer_window_is_held_against_as_many_consecutive_blocks(two_years):
     assert two_years.size_of(week(104, weeks=4)) == 4
     groups = two_years.groups(4)
@@ -122,6 +131,8 @@ def test_sites_together_add_up_week_by_week():
     assert len(together) == len(one) == 8
     assert together.profiles[0].rows == 2 * one.profiles[0].rows
     assert together.people[0] == 120
+    seldom = (replace(each, days=2.0) if each.site == "site-0" else each for each in known.blocks)
+    assert set(Blocks(replace(known, blocks=tuple(seldom)), None).days) == {7}
 
 
 @pytest.mark.parametrize("name", ["wasserstein", "psi", "covariance_shift"])

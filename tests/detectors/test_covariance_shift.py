@@ -121,6 +121,8 @@ def test_units_do_not_matter_and_neither_does_a_feature_that_repeats_another():
     plain = DETECTOR.distances(sums(one), sums(two))
     turned = [rows @ mixing + [7.0, -30.0] for rows in (one, two)]
     assert DETECTOR.distances(*map(sums, turned)) == pytest.approx(plain)
+    measured = [rows * [1e-5, 1e5] for rows in (one, two)]
+    assert DETECTOR.distances(*map(sums, measured)) == pytest.approx(plain)
     again = [np.column_stack([rows, rows.sum(axis=1)]) for rows in (one, two)]
     assert DETECTOR.distances(sums(again[0]), sums(again[1])) == pytest.approx(plain, rel=1e-3)
 
@@ -152,6 +154,8 @@ def test_the_pair_that_changed_is_named():
     assert found[0].before == pytest.approx(0.0, abs=0.03)
     assert found[0].now == pytest.approx(-0.5, abs=0.03)
     assert found[0].effect == pytest.approx(-0.55, abs=0.05)
+    one = profile_columns(STUDY, dict.fromkeys(NAMES, np.linspace(-3, 3, 500)))
+    assert np.isfinite([each.effect for each in changed_pairs(STUDY, profile(500, 1), one)]).all()
     assert len(changed_pairs(STUDY, profile(200, 1), profile(200, 2), most=1)) == 1
     assert changed_pairs(STUDY, Profile.empty(STUDY), profile(200, 2)) == []
 

@@ -33,6 +33,8 @@ def outcomes(expected: float, observed: float, risk: float) -> list[Outcomes]:
     ("expected", "observed", "risk", "told"),
     [
         (100.0, 10.0, 0.03, ["seem to be missing"]),
+        (40.0, 4.0, 0.03, ["seem to be missing"]),
+        (40.0, 7.0, 0.03, []),  # half as many are due, and luck
         (6.0, 0.0, 0.03, []),  # luck
         (1000.0, 350.0, 0.03, []),  # surely fewer, and yet not missing
         (30.0, 600.0, 0.03, ["exchanged"]),

@@ -84,6 +84,22 @@ def test_some_rows_in_another_unit_are_found(world, part):
 
 
 @pytest.mark.parametrize(
+    ("gone", "kinds"), [(0.3, ["missing", "unit"]), (0.96, ["lost feed"]), (0.1, ["unit"])]
+)
+def test_what_is_left_of_a_column_is_looked_at_unless_the_feed_is_lost(world, gone, kinds):
+    def shift(columns):
+        values = columns["body_temp"] * 1.8 + 32
+        kept = np.arange(len(values)) >= gone * len(values)
+        return {"body_temp": np.where(kept, values, np.nan)}
+
+    found = faults_in(world, shift)
+    assert [fault.kind for fault in found] == kinds
+    assert [fault.share for fault in found if fault.kind == "unit"] == [
+        pytest.approx(1 - gone, abs=0.02)
+    ] * ("unit" in kinds)
+
+
+@pytest.mark.parametrize(
     "shift",
     [
         lambda c: {"temperature": c["temperature"] + 8},
@@ -146,6 +162,8 @@ def test_labels_may_not_contradict_themselves(world):
     assert "more events" in contradictions(profile_with(world, events=profile.labelled + 1))
     assert "negative" in contradictions(profile_with(world, events=profile.events - 1))
     assert "not finite" in contradictions(profile_with(world, labelled=profile.labelled * np.nan))
+    one = np.where(np.arange(194) == 100, np.nan, profile.events)
+    assert "not finite" in contradictions(profile_with(world, events=one))
     many = profile.labelled * 3
     assert "labels for" in contradictions(profile_with(world, labelled=many))
 
