@@ -73,6 +73,8 @@ backup_compose() {
   [[ -n $output ]] || fail '--output is missing' 'scripts/backup.sh --help'
   find_compose
   (umask 077 && mkdir -p "$output")
+  # Whatever happens from here on, no dump is left.
+  trap 'in_coordinator "rm -rf backups/.staging" </dev/null || true' EXIT
   in_coordinator 'rm -rf backups/.staging && mkdir -p -m 700 backups backups/.staging/artifacts'
   for database in fedrisk mlflow; do
     "${compose[@]}" exec -T postgres pg_dump --username=fedrisk --format=custom --no-owner "$database" |
@@ -86,7 +88,7 @@ backup_compose() {
   fi
   in_coordinator "fedrisk backup create --output backups --keep 1 --federation federation ${sealed[*]} \
     --dump fedrisk=backups/.staging/fedrisk.dump --dump mlflow=backups/.staging/mlflow.dump \
-    --folder artifacts=backups/.staging/artifacts && rm -rf backups/.staging"
+    --folder artifacts=backups/.staging/artifacts"
   name=$(in_coordinator 'cd backups && ls -d fedrisk-*Z | tail -n 1' | tr -d '\r')
   [[ ! -e $output/$name ]] || fail "$output/$name is there already" 'nothing is overwritten'
   rm -rf "$output/.$name.part" && mkdir -m 700 "$output/.$name.part"

@@ -332,6 +332,9 @@ def test_a_compose_project_is_backed_up_and_restored(world: World, tmp_path: Pat
     assert json.loads((out / "backup-status.json").read_text())["ok"] is True
     assert not (volumes / "coordinator" / "backups" / ".staging").exists()
 
+    (tmp_path / "no.pub").write_text("no key")
+    script("backup.sh", "--output", out, "--recipient", tmp_path / "no.pub", ok=False)
+    assert not (volumes / "coordinator" / "backups" / ".staging").exists()
     told = script("restore.sh", place, "--key", tmp_path / "key", ok=False)
     assert "is not empty" in told
     shutil.rmtree(volumes / "coordinator" / "federation")

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from .manifests import COMPONENT, DEPLOY, OVERLAYS, of_kind, overlay, pods
+from .manifests import (
+    COMPONENT,
+    DEPLOY,
+    OVERLAYS,
+    named,
+    of_kind,
+    overlay,
+    pods,
+    with_component,
+)
 
 Flow = tuple[str, str, int]
 
@@ -82,3 +91,21 @@ def test_flows_lead_to_ports_that_somebody_listens_on() -> None:
     unreached = {(who, each) for who, some in ports.items() for each in some} - reached
     # Prometheus is asked through kubectl port-forward, or by Grafana where that is.
     assert unreached == {("prometheus", 9090)}
+
+
+def test_the_operators_prometheus_reaches_what_its_monitors_name() -> None:
+    objects = with_component("prometheus-operator")
+    policy = named(objects, "NetworkPolicy", "figures-for-the-operator")["spec"]
+    (expression,) = policy["podSelector"]["matchExpressions"]
+    (rule,) = policy["ingress"]
+    assert {each["port"] for each in rule["ports"]} == {
+        end["port"]
+        for each in of_kind(objects, "ServiceMonitor")
+        for end in each["spec"]["endpoints"]
+    }
+    services = {
+        each["metadata"]["labels"][COMPONENT]: {port["name"] for port in each["spec"]["ports"]}
+        for each in of_kind(objects, "Service")
+    }
+    scraped = {each["metadata"]["labels"][COMPONENT] for each in of_kind(objects, "ServiceMonitor")}
+    assert set(expression["values"]) == scraped <= set(services)
