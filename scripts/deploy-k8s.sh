@@ -67,6 +67,7 @@ parse() {
           --site)
             [[ $2 == ?*=?* ]] || fail "--site $2 is not NAME=FILE" "--site north=rows.csv" 2
             [[ -f ${2#*=} ]] || fail "no such file: ${2#*=}" "--site NAME=FILE names a site's rows" 2
+            [[ -s ${2#*=} ]] || fail "${2#*=} is empty" "--site NAME=FILE names a site's rows" 2
             [[ $2 == *.csv || $2 == *.parquet ]] || fail "${2#*=} is neither .csv nor .parquet" "--site north=rows.csv" 2
             rows[${2%%=*}]=${2#*=}
             ;;

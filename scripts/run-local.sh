@@ -368,6 +368,7 @@ read_site() { # NAME=FILE
   [[ $1 == *=* ]] || fail "--site $1 is not NAME=FILE" "scripts/run-local.sh --help" 2
   [[ " ${sites[*]} " == *" $name "* ]] || fail "no site is named $name" "sites: ${sites[*]}" 2
   [[ -f $file && -r $file ]] || fail "$file cannot be read" "--site $name=FILE names the site's rows" 2
+  [[ -s $file ]] || fail "$file is empty" "--site $name=FILE names the site's rows" 2
   rows[$name]=$(realpath "$file")
 }
 

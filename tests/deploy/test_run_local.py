@@ -115,3 +115,11 @@ def test_what_runs_is_taken_down_where_there_is_no_git(stage: Path) -> None:
     done = run(stage, "--down", tag="")
     assert done.returncode == 0, done.stderr
     assert (stage / "bin" / "tags").read_text().splitlines()[-1] == "any"
+
+
+def test_an_empty_file_of_rows_replaces_nothing(stage: Path) -> None:
+    (stage / "rows.csv").write_text("")
+    done = run(stage, "--no-build", "--site", f"north={stage / 'rows.csv'}")
+    assert done.returncode == 2
+    assert "is empty" in done.stderr
+    assert not (stage / "bin" / "words").exists()

@@ -37,6 +37,8 @@ case $words in
   *apply*) touch "$here/applied"; exit 1 ;;
 esac
 """
+#: A file of nothing.
+EMPTY = DEPLOY.parents[1] / "src" / "fedrisk" / "py.typed"
 ALL = "postgres-password api-keys metrics-key operations-token site-metrics-token "
 
 
@@ -83,6 +85,7 @@ def test_help_tells_every_option() -> None:
         (["--tga", "x"], "unknown option --tga", "--help"),
         (["--site", "north"], "not NAME=FILE", "north=rows.csv"),
         (["--site", "north=/nowhere"], "no such file", "--site"),
+        (["--site", f"north={EMPTY}"], "is empty", "--site"),
         (["--site", "north=/bin/sh"], "neither .csv nor .parquet", "north=rows.csv"),
         (["--timeout", "soon"], "no number of seconds", "300"),
         (["local", "staging"], "one overlay at a time", "--help"),
