@@ -314,6 +314,28 @@ def test_whoever_must_be_beside_another_can_be(name: str) -> None:
         assert beside, owner
 
 
+def test_prometheus_finds_replicas_that_are_not_ready_and_the_loop_does_not() -> None:
+    services = {
+        each["metadata"]["name"]: each for each in of_kind(overlay("production"), "Service")
+    }
+    scraped = yaml.safe_load((DEPLOY.parent / "prometheus" / "prometheus.yml").read_text())
+    (job,) = [each for each in scraped["scrape_configs"] if each["job_name"] == "inference"]
+    (name,) = job["dns_sd_configs"][0]["names"]
+    assert services[name]["spec"]["publishNotReadyAddresses"] is True
+    monitor = named(with_component("prometheus-operator"), "ServiceMonitor", "inference")["spec"]
+    chosen = monitor["selector"]["matchLabels"].items()
+    found = [n for n, each in services.items() if chosen <= each["metadata"]["labels"].items()]
+    assert found == [name]
+    (loop,) = [
+        word.removeprefix("--server=http://").partition(":")[0]
+        for pod in pods(overlay("production"))
+        for box in pod.containers
+        for word in box.get("args", [])
+        if word.startswith("--server=http")
+    ]
+    assert "publishNotReadyAddresses" not in services[loop]["spec"]
+
+
 def test_the_operators_rules_are_those_of_prometheus() -> None:
     rules = named(with_component("prometheus-operator"), "PrometheusRule", "fedrisk")
     groups: list[Any] = []
