@@ -217,6 +217,24 @@ def test_alertmanager_gets_begin_and_end() -> None:
     )
 
 
+def test_alertmanager_holds_what_lasts_until_it_is_told_again(store: AlertStore) -> None:
+    """It counts an alert without an end as resolved after five minutes."""
+    gate = Alert("gate", "m", "medium", "refused")
+    with listening() as (place, got):
+        channel = AlertmanagerChannel(f"http://{place}")
+        notifier = Notifier(store, rules(), [(CHANNEL, channel)], LogChannel())
+        notifier.observe("drift", [FEED, gate], START)
+        notifier.observe("drift", [], after(6))
+    told = [json.loads(text)[0] for _, text in got]
+    ends = [(each["labels"]["alertname"], each["endsAt"]) for each in told]
+    # Watches look every six hours to every week; an event is over after a day.
+    assert ends == [
+        ("FedriskQuality", after(24 + 8 * 24).isoformat()),
+        ("FedriskGate", after(24).isoformat()),
+        ("FedriskQuality", after(6).isoformat()),
+    ]
+
+
 def test_an_alertmanager_that_is_away_takes_nothing_and_ends_nothing(caplog) -> None:
     with listening(500) as (place, _):
         assert not AlertmanagerChannel(f"http://{place}").send(Notice(FEED, "", "", START))

@@ -33,6 +33,8 @@ class Notice:
         When it was first seen.
     resolved : datetime or None
         When it was gone.
+    until : datetime or None
+        When it counts as gone unless it is told again, for channels that forget.
     """
 
     alert: Alert
@@ -40,6 +42,7 @@ class Notice:
     runbook: str
     since: datetime
     resolved: datetime | None = None
+    until: datetime | None = None
 
     @property
     def title(self) -> str:
@@ -138,8 +141,10 @@ class AlertmanagerChannel:
             "annotations": told,
             "startsAt": notice.since.isoformat(),
         }
-        if notice.resolved is not None:
-            document["endsAt"] = notice.resolved.isoformat()
+        # Without an end it counts as resolved after five minutes, and people are told so.
+        ends = notice.resolved or notice.until
+        if ends is not None:
+            document["endsAt"] = ends.isoformat()
         return self._post([document])
 
     def send_text(self, title: str, body: str) -> bool:  # noqa: ARG002 the protocol's

@@ -11,6 +11,9 @@ from fedrisk.monitoring.alerts.channels import Channel, LogChannel, Notice, open
 from fedrisk.monitoring.alerts.rules import AlertRules, ChannelRules
 from fedrisk.monitoring.alerts.store import AlertStore, Standing
 
+#: What lasts is told again by the next look after the cooldown, and looks are a week apart at most.
+LOOKS = timedelta(days=8)
+
 
 @dataclass
 class Notifier:
@@ -99,7 +102,7 @@ class Notifier:
     def _tell(self, standing: Standing, now: datetime, told: list[Notice]) -> Standing:
         if not self._due(standing, now):
             return standing
-        notice = self._notice(standing)
+        notice = replace(self._notice(standing), until=self._until(standing.alert, now))
         sent = self._send(notice)
         told.append(notice)
         return replace(standing, told=now, told_level=standing.alert.level) if sent else standing
@@ -117,6 +120,10 @@ class Notifier:
         worse = LEVELS.index(standing.alert.level) > LEVELS.index(standing.told_level)
         # Either way: a clock that was wrong when it was told must not silence it.
         return worse or abs(now - standing.told) >= timedelta(hours=self.rules.cooldown_hours)
+
+    def _until(self, alert: Alert, now: datetime) -> datetime:
+        cooldown = timedelta(hours=max(self.rules.cooldown_hours, 1.0))
+        return now + cooldown + (timedelta() if alert.kind in EVENTS else LOOKS)
 
     def _notice(self, standing: Standing) -> Notice:
         owner, runbook = self.rules.owner_of(standing.alert)
