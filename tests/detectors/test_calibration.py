@@ -99,6 +99,34 @@ def test_a_window_shorter_than_a_block_gives_no_p_value():
     assert "shorter than a block" in calibration.finding(WASSERSTEIN, window, "pulse").reason
 
 
+@pytest.mark.parametrize(
+    ("weeks", "days", "reason"),
+    [
+        (1, 4.0, "the window has rows on 4 days, the reference on 7"),
+        (1, 5.0, ""),
+        (4, 16.0, "the window has rows on 16 days, the reference on 28"),
+        (4, 17.0, ""),
+    ],
+)
+def test_a_window_with_rows_on_few_days_gives_no_p_value(weeks, days, reason):
+    window = site_windows(0, 1, site="site-0", first=60)[0]
+    window = replace(window, end=window.start + timedelta(weeks=weeks), days=days)
+    finding = Calibration(reference(0)).finding(WASSERSTEIN, window, "pulse")
+    assert finding.reason == reason
+    assert (finding.p_value is None) == bool(reason)
+
+
+def test_other_sites_help_to_tell_how_far_blocks_lie_apart():
+    """Their spread moderates a site's own; what is typical of it stays its own."""
+    window = site_windows(0, 1, site="site-0", first=60, pulse=2.0)[0]
+    alone, among = (
+        Calibration(reference(0, sites=sites)).finding(WASSERSTEIN, window, "pulse")
+        for sites in (1, 4)
+    )
+    assert (alone.typical, alone.distance) == (among.typical, among.distance)
+    assert alone.p_value != among.p_value
+
+
 def test_one_block_a_site_compares_with_all_of_it_and_gives_no_p_value():
     start, *_, end = site_windows(0, 52, site="one")
     profile = merge(week.profile for week in site_windows(0, 52, site="one"))
