@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         le=1_000,
         description="Hours after which `fedrisk watch` ends a command that hangs.",
     )
+    alertmanager: str | None = Field(
+        default=None,
+        description="Address of an Alertmanager that `fedrisk watch` tells everything, where "
+        "alerts.toml names no channel.",
+    )
     capture_least: int = Field(default=50, ge=1, description="Rows in a window that may leave.")
     canary_share: float = Field(
         default=0.0, ge=0, le=1, description="Part of the requests that the challenger answers."

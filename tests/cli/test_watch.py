@@ -76,17 +76,34 @@ def test_what_does_not_fit_is_refused_at_once(words: list[str], tmp_path: Path) 
     assert "alerts.toml" in refused(*words)
 
 
+def watching(home: Home, **settings: str) -> Watching:
+    """A watch whose command line is empty."""
+    arguments = Arguments(**dict.fromkeys(field.name for field in fields(Arguments)))
+    known, end = Settings(home=home.root, **settings), threading.Event()
+    return Watching(home, known, arguments, Commands(60.0), lambda *_: None, None, end)
+
+
 def test_what_is_too_old_to_be_kept_goes(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
     study = keep_study(home, "asked", "")
     os.utime(study, (0, 0))
-    given = dict.fromkeys(field.name for field in fields(Arguments))
-    settings = Settings(home=home.root)
-    watching = Watching(
-        home, settings, Arguments(**given), Commands(60.0), lambda *_: None, None, threading.Event()
-    )
-    watching._tidy(datetime.now(UTC))
+    watching(home)._tidy(datetime.now(UTC))
     assert not study.exists()
+
+
+def test_an_alertmanager_is_told_everything_unless_people_said_who_is_told(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    assert watching(home).rules().channels == ()
+    watch = watching(home, alertmanager="http://alertmanager:9093")
+    (channel,) = watch.rules().channels
+    assert (channel.kind, channel.least) == ("alertmanager", "low")
+    assert channel.address() == "http://alertmanager:9093"
+    home.alerts.write_text('[[responsible]]\nowner = "team"\n')
+    assert watch.rules().responsible[0].owner == "team"
+    assert len(watch.rules().channels) == 1
+    home.alerts.write_text('[[channels]]\nurl = "json://pager"\n')
+    (channel,) = watch.rules().channels
+    assert channel.address() == "json://pager"
 
 
 def trigger(*words: str) -> subprocess.CompletedProcess[str]:

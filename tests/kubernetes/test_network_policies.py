@@ -109,3 +109,13 @@ def test_the_operators_prometheus_reaches_what_its_monitors_name() -> None:
     }
     scraped = {each["metadata"]["labels"][COMPONENT] for each in of_kind(objects, "ServiceMonitor")}
     assert set(expression["values"]) == scraped <= set(services)
+
+
+def test_the_watch_tells_the_alertmanager_that_its_policy_lets_it_reach() -> None:
+    """In a cluster and in compose alike."""
+    address = "http://alertmanager:9093"
+    settings = [each["data"] for each in of_kind(overlay("production"), "ConfigMap")]
+    assert address in [each.get("FEDRISK_ALERTMANAGER") for each in settings]
+    compose = yaml.safe_load((DEPLOY.parent / "compose" / "docker-compose.yml").read_text())
+    assert compose["services"]["watch"]["environment"]["FEDRISK_ALERTMANAGER"] == address
+    assert ("federated-server", "alertmanager", 9093) in listed()

@@ -19,6 +19,7 @@ from fedrisk.home import Home, locked
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from fedrisk.monitoring.alerts.rules import AlertRules
     from fedrisk.retraining.commands import Commands
     from fedrisk.retraining.operating import Beginning, Operating
     from fedrisk.retraining.operation import Operation
@@ -238,11 +239,22 @@ class Watching:
     def check(self) -> None:
         """Read what people wrote, so that it fails at once where it is wrong."""
         from fedrisk.monitoring.alerts.notifier import Notifier
-        from fedrisk.monitoring.alerts.rules import read_rules
         from fedrisk.monitoring.alerts.store import AlertStore
 
         self._schedules()
-        Notifier.open(AlertStore(self._url, ""), read_rules(self.home.alerts))
+        Notifier.open(AlertStore(self._url, ""), self.rules())
+
+    def rules(self) -> AlertRules:
+        """Who is told of what."""
+        from pydantic import SecretStr
+
+        from fedrisk.monitoring.alerts.rules import ChannelRules, read_rules
+
+        rules, address = read_rules(self.home.alerts), self.settings.alertmanager
+        if rules.channels or address is None:
+            return rules
+        told = ChannelRules(kind="alertmanager", url=SecretStr(address), least="low")
+        return rules.model_copy(update={"channels": (told,)})
 
     def run(self) -> None:
         """Take turn after turn, until the process ends."""
@@ -284,7 +296,6 @@ class Watching:
         return Beginning(self.operating, self.commands.run, (self.figures,))
 
     def _schedules(self) -> Mapping[Any, Any]:
-        from fedrisk.monitoring.alerts.rules import read_rules
         from fedrisk.retraining.plan import read_plan
         from fedrisk.retraining.schedule import Schedule
 
@@ -292,7 +303,7 @@ class Watching:
         expressions = {
             "drift": self.arguments.drift or plan.drift_schedule,
             "retrain": self.arguments.retrain or plan.retrain_schedule,
-            "digest": read_rules(self.home.alerts).digest,
+            "digest": self.rules().digest,
         }
         return {
             job: Schedule(text) for job, text in expressions.items() if text not in ("", "never")
@@ -300,7 +311,6 @@ class Watching:
 
     def _make(self) -> Watch:
         from fedrisk.monitoring.alerts.notifier import Notifier
-        from fedrisk.monitoring.alerts.rules import read_rules
         from fedrisk.monitoring.alerts.store import AlertStore
         from fedrisk.retraining.loop_store import LoopStore
         from fedrisk.retraining.watch import Watch
@@ -313,7 +323,7 @@ class Watching:
             schedules=self._schedules(),
             words=("--home", str(self.home.root), *self.arguments.where()),
             store=WatchStore(self._url, model),
-            notifier=Notifier.open(AlertStore(self._url, model), read_rules(self.home.alerts)),
+            notifier=Notifier.open(AlertStore(self._url, model), self.rules()),
             run=self.commands.run,
             clock=_now,
             idle=lambda: loops.idle(model, _now()),
