@@ -221,6 +221,15 @@ class TestDriftMonitoring:
         assert self.watch(tmp_path, 14).returncode == 14
         assert "--label drift-monitoring" in self.told(tmp_path)
 
+    def test_where_nobody_can_be_told_the_exit_code_is_still_the_verdict(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(self.__class__, "GH", "echo away >&2; exit 4")
+        done = self.watch(tmp_path, 20)
+        assert done.returncode == 20
+        assert "warning: no issue could be opened" in done.stderr
+        assert "error: Drift: the verdict needs a person" in done.stderr
+
     def test_without_a_token_the_exit_code_tells(self, tmp_path):
         assert self.watch(tmp_path, 20, token="").returncode == 20
         assert self.told(tmp_path) == ""
