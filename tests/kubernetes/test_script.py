@@ -231,6 +231,21 @@ def test_an_overlay_that_does_not_build_is_named(stage: Path, tmp_path: Path) ->
     assert not (stage / "applied").exists()
 
 
+def test_an_account_of_the_namespace_alone_deploys(stage: Path) -> None:
+    """It may neither list StorageClasses nor change a namespace."""
+    kubectl = (stage / "kubectl").read_text()
+    forbidden = '  *storageclass*|*"auth can-i"*|*"/nodes"*) echo Forbidden >&2; exit 1 ;;\n'
+    kubectl = kubectl.replace("case $words in\n", f"case $words in\n{forbidden}")
+    taken = '  *apply*) cp "${words##* -f }" "$here/applied" ;;\n'
+    (stage / "kubectl").write_text(kubectl.replace("  *apply*) touch", f"{taken}  *apply*) touch"))
+    ended = run("local", "--no-join", stage=stage)
+    assert "may not list StorageClasses" in ended.stderr
+    assert "may not change namespace fedrisk" in ended.stderr
+    kinds = [each["kind"] for each in yaml.safe_load_all((stage / "applied").read_text()) if each]
+    assert "Namespace" not in kinds
+    assert {"Deployment", "NetworkPolicy", "CronJob"} <= set(kinds)
+
+
 #: A cluster on which everything is well, and its one site has joined.
 WELL = """\
 #!/usr/bin/env bash
