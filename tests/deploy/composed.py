@@ -19,7 +19,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "fedrisk-e2e"
-COPIED = ("deploy/compose", "deploy/prometheus", "deploy/alertmanager", "deploy/grafana")
+#: What the scripts and the services read.
+COPIED = tuple(
+    f"deploy/{name}" for name in ("compose", "kubernetes", "prometheus", "alertmanager", "grafana")
+)
 PORTS = ("API", "MLFLOW", "PROMETHEUS", "ALERTMANAGER", "GRAFANA")
 ROW = {
     "heart_rate": 75,

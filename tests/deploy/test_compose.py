@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from .composed import COPIED
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "compose"
 FILE = FOLDER / "docker-compose.yml"
@@ -147,6 +149,12 @@ def test_every_volume_is_declared_and_every_file_is_there() -> None:
                 used.add(source)
             assert target.startswith("/")
     assert used == set(COMPOSE["volumes"])
+
+
+def test_the_tests_own_copy_has_all_that_scripts_source() -> None:
+    for script in (ROOT / "scripts").glob("*.sh"):
+        for file in re.findall(r'^source "\$root/(.+)"$', script.read_text(), re.MULTILINE):
+            assert any(file.startswith(f"{name}/") for name in COPIED), f"{script.name}: {file}"
 
 
 def test_our_images_are_those_that_are_built() -> None:
