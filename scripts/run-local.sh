@@ -326,7 +326,7 @@ check_study() {
   local wanted=$study served answer
   [[ ! -f $study ]] || wanted=$(sed -n 's/^name *= *"\([^"]*\)".*/\1/p' "$study" | head -n 1)
   answer=$(ask /model) || fail "the API does not describe its model: $answer" "$tool logs $(container inference)"
-  served=$(sed -n 's/.*"study": *{ *"name": *"\([^"]*\)".*/\1/p' <<<"$answer" | head -n 1)
+  served=$(tr -d '\n' <<<"$answer" | sed -n 's/.*"study": *{ *"name": *"\([^"]*\)".*/\1/p')
   [[ $served == "$wanted" ]] ||
     fail "the API serves study $served, not $wanted" \
       "--study names it; to begin anew with another one: scripts/run-local.sh --down --volumes"

@@ -55,8 +55,9 @@ def stage(tmp_path: Path) -> Path:
 
 
 def serves(stage: Path, study: str) -> None:
+    """Let the played API describe its model, in lines as the real one does."""
     model = {"name": study, "study": {"name": study, "title": ""}, "about": {"study": "x"}}
-    (stage / "bin" / "model").write_text(json.dumps(model))
+    (stage / "bin" / "model").write_text(json.dumps(model, indent=2))
 
 
 def run(stage: Path, *words: str, tag: str = "any") -> subprocess.CompletedProcess[str]:
