@@ -271,8 +271,9 @@ check_hopeless() { # label selector
         fail "pod $pod lacks a Secret or ConfigMap, or a key of one" "the events above name it; run scripts/deploy-k8s.sh $overlay without --existing-secrets, or add the key"
         ;;
       CrashLoopBackOff | Error | ended)
-        if { k logs "$pod" -c "$container" --tail=50; k logs "$pod" -c "$container" --tail=50 --previous; } 2>/dev/null |
-          grep -qiE 'no space left on device|disk is full|database or disk is full|ENOSPC'; then
+        # Read whole first: a grep that has found it, or no log of a former container, is no failure.
+        said=$(k logs "$pod" -c "$container" --tail=50 2>&1; k logs "$pod" -c "$container" --tail=50 --previous 2>&1) || true
+        if grep -qiE 'no space left on device|disk is full|ENOSPC' <<<"$said"; then
           explain "$1"
           fail "a volume of pod $pod is full: $container found no space left on device" \
             "make the claim larger (kubectl -n $namespace edit pvc, where the StorageClass allows expansion), or free space on it"

@@ -29,7 +29,7 @@ def cluster() -> Iterator[Cluster]:
 def test_an_image_that_does_not_exist_is_named(cluster: Cluster) -> None:
     ended = Cluster(cluster.namespace, "no-such-tag").deploy("--timeout", "240")
     assert ended.returncode == 1
-    assert "fedrisk-mlflow:no-such-tag does not exist where the cluster looks" in ended.stderr
+    assert ":no-such-tag does not exist where the cluster looks" in ended.stderr
     assert "scripts/build-images.sh" in ended.stderr
     assert "events" in ended.stderr
 
