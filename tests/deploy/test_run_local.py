@@ -104,7 +104,7 @@ def test_another_study_than_the_one_that_serves_is_refused_before_a_site_approve
 
 def test_rows_of_another_kind_than_the_site_joined_with_change_nothing(stage: Path) -> None:
     (stage / "bin" / "joined").write_text("/var/lib/fedrisk/rows.csv")
-    (stage / "rows.parquet").write_text("")
+    (stage / "rows.parquet").write_text("PAR1")
     done = run(stage, "--no-build", "--site", f"north={stage / 'rows.parquet'}")
     assert done.returncode == 2
     assert "has joined with rows of .csv" in done.stderr
