@@ -315,10 +315,13 @@ await_model() {
   say "the API serves"
 }
 
-# The key goes by a file, not by the command line.
+# Print an answer; 1 where it is an error. The key goes by a file, not by the command line.
 ask() { # path, curl's words...
-  printf 'header = "Authorization: Bearer %s"\n' "$(<"$secrets/api-key")" |
-    curl --silent --show-error --fail-with-body --max-time 10 --config - "$(url API 8080)$1" "${@:2}"
+  local told
+  told=$(printf 'header = "Authorization: Bearer %s"\n' "$(<"$secrets/api-key")" |
+    curl --silent --show-error --max-time 10 --write-out '\n%{http_code}' --config - "$(url API 8080)$1" "${@:2}") || return
+  printf '%s\n' "${told%$'\n'*}"
+  [[ ${told##*$'\n'} == 2?? ]]
 }
 
 # One federation serves one study; another one is not approved at the sites by mistake.

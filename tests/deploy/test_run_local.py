@@ -33,8 +33,8 @@ here=$(dirname "$0")
 case $* in
   */ready*) exit 0 ;;
   *"--config -"*) cat >/dev/null ;;&
-  */model*) cat "$here/model" ;;
-  */predict*) cat "$here/prediction"; grep -q error "$here/prediction" && exit 22 || exit 0 ;;
+  */model*) cat "$here/model" && printf '\\n200' ;;
+  */predict*) cat "$here/prediction" && printf '\\n%s' "$(cat "$here/code")" ;;
 esac
 """
 
@@ -50,6 +50,7 @@ def stage(tmp_path: Path) -> Path:
         (tmp_path / "bin" / name).chmod(0o755)
     serves(tmp_path, "air-wearables")
     (tmp_path / "bin" / "prediction").write_text('{"risk_score": 0.1}')
+    (tmp_path / "bin" / "code").write_text("200")
     (tmp_path / "bin" / "joined").write_text("")
     return tmp_path
 
@@ -83,6 +84,7 @@ def test_it_ends_with_a_prediction(stage: Path) -> None:
 
 def test_an_answer_that_is_an_error_is_no_prediction(stage: Path) -> None:
     (stage / "bin" / "prediction").write_text('{"error": "no such feature"}')
+    (stage / "bin" / "code").write_text("422")
     done = run(stage, "--no-build")
     assert done.returncode == 1
     assert "gave no prediction" in done.stderr
