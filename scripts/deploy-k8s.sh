@@ -169,10 +169,11 @@ check_metrics() { # what is to be applied
 }
 
 check_kinds() { # what is to be applied: custom resources need their operators
-  local kind
+  local kind known
   for kind in ExternalSecret:external-secrets ServiceMonitor:prometheus-operator; do
     grep -q "^kind: ${kind%%:*}\$" "$1" || continue
-    kubectl api-resources -o name 2>/dev/null | grep -qi "^${kind%%:*}s\." ||
+    known=$(kubectl api-resources -o name 2>/dev/null) || true
+    grep -qi "^${kind%%:*}s\." <<<"$known" ||
       fail "the cluster knows no ${kind%%:*}" "install the operator of component ${kind#*:}, or leave the component out of the overlay"
   done
 }
@@ -301,7 +302,7 @@ explain() { # label selector
     say "--- $pod, container $container ($state ${reason#-}): last lines"
     { k logs "$pod" -c "$container" --previous --tail=15 2>/dev/null || true; k logs "$pod" -c "$container" --tail=15 2>/dev/null || true; } | tail -n 20 >&2
   done < <(containers "$1")
-  if ! k get pods -l "$1" -o name | grep -q .; then
+  if [[ -z $(k get pods -l "$1" -o name) ]]; then
     say "--- no pod yet; events of the namespace"
     k get events --sort-by=.lastTimestamp -o custom-columns=REASON:.reason,OBJECT:.involvedObject.name,MESSAGE:.message --no-headers | tail -n 8 >&2
   fi
