@@ -123,6 +123,18 @@ def test_an_episode_is_harm_until_it_has_passed(world):
     assert again.harm.kind == "measured"
 
 
+def test_a_changed_effect_has_not_passed_because_its_feature_is_away(world):
+    """Particles come and go; what they do is another thing than it was."""
+    slope = slope_of(world, "pm25")
+
+    def while_there_are_particles(rows):
+        there = (rows.day < (CHANGE + 16) * WEEK) | (rows.day >= (CHANGE + 20) * WEEK)
+        return np.where(there, 3 * slope * rows.columns["pm25"], 0.0)
+
+    found = measured_of(world, while_there_are_particles, last=CHANGE + 20)
+    assert (found.harm.kind, found.cause) == ("measured", "concept")
+
+
 def test_harm_at_one_site_is_that_sites(world):
     found = measured_of(world, lambda _rows: 0.7, sites=("site-3",))
     assert found.harm.kind == "measured"

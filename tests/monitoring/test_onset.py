@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrisk.detectors.score_bins import bin_logits, bin_risks
-from fedrisk.monitoring.onset import Onset, find_onset
+from fedrisk.monitoring.onset import Episode, find_episode, find_onset
 from fedrisk.monitoring.outcomes import Outcomes
 from fedrisk.profiles.profile import Profile
 from fedrisk.study import builtin_study
@@ -41,21 +41,22 @@ def windows(ratios: list[float], size: float = 400.0) -> list[Outcomes]:
 )
 @settings(max_examples=60, deadline=None)
 def test_an_episode_is_found_from_its_first_window_to_its_last(before, length, calm, ratio):
-    found = find_onset(windows([1.0] * before + [ratio] * length + [1.0] * calm), SPLIT)
-    end = BEGIN + (before + length) * WEEK
-    assert found == Onset(BEGIN + before * WEEK, gradual=False, end=end)
+    found = find_episode(windows([1.0] * before + [ratio] * length + [1.0] * calm), SPLIT)
+    assert found == Episode(BEGIN + before * WEEK, BEGIN + (before + length) * WEEK)
 
 
 @pytest.mark.parametrize("calm", [0, 1, 2])
 def test_an_end_wants_three_windows_after_it(calm):
-    found = find_onset(windows([1.0] * 4 + [1.6] * 3 + [1.0] * calm), SPLIT)
-    assert (found.start, found.end) == (BEGIN + 4 * WEEK, None)
+    made = windows([1.0] * 4 + [1.6] * 3 + [1.0] * calm)
+    assert find_episode(made, SPLIT) is None
+    assert find_onset(made, SPLIT).start == BEGIN + 4 * WEEK
 
 
 def test_what_lasts_or_grows_has_no_end():
-    assert find_onset(windows([1.0] * 4 + [1.5] * 8), SPLIT).end is None
-    growing = find_onset(windows([1.0 + 0.08 * n for n in range(12)]), SPLIT)
-    assert (growing.gradual, growing.end) == (True, None)
+    assert find_episode(windows([1.0] * 4 + [1.5] * 8), SPLIT) is None
+    growing = windows([1.0 + 0.08 * n for n in range(12)])
+    assert find_onset(growing, SPLIT).gradual
+    assert find_episode(growing, SPLIT) is None
 
 
 def test_chance_ends_a_lasting_change_seldom():
@@ -71,5 +72,5 @@ def test_chance_ends_a_lasting_change_seldom():
             )
             for each in made
         ]  # fmt: skip
-        ended += find_onset(drawn, SPLIT).end is not None
+        ended += find_episode(drawn, SPLIT) is not None
     assert ended < 10

@@ -13,7 +13,7 @@ import numpy as np
 from fedrisk.detectors.score_bins import bin_logits
 from fedrisk.detectors.sequential import CalibrationEvidence
 from fedrisk.monitoring.effect_change import EffectChange, effect_changes
-from fedrisk.monitoring.onset import Onset, find_onset
+from fedrisk.monitoring.onset import Episode, Onset, find_episode, find_onset
 from fedrisk.monitoring.outcomes import Outcomes, outcomes_of
 from fedrisk.monitoring.performance import Performance, performance
 from fedrisk.monitoring.rules import VerdictRules
@@ -212,37 +212,39 @@ def _judged(
     if not sites and not _refuted(evidence, TOGETHER, rules.harm_alpha):
         return nothing
     onset = find_onset(now, mean_score(reference))
-    if (passed := _passed(now, onset, evidence, rules)) is not None:
-        return passed
     since = [each for each in now if each.start >= onset.start]
     before = outcomes_of(reference, reference.blocks)
     recent, changes = performance(since), effect_changes(study, before, since, model)
     cause = _cause(recent, performance(before), changes, onset, rules)
     if cause == "none":
         return nothing
+    episode = find_episode(now, mean_score(reference))
+    # An effect that changed shows when its feature is there: weeks without are no end of it.
+    if episode is not None and cause != "concept":
+        passed = _passed(now, episode, evidence, rules)
+        if passed is not None:
+            return passed
     sentences = tuple(_sentences(recent, changes, onset, cause, sites))
     return Measured(Harm("measured", _figures(recent, evidence), onset.start, sentences), cause)
 
 
 def _passed(
     now: Sequence[Outcomes],
-    onset: Onset,
+    episode: Episode,
     evidence: Mapping[str, Mapping[str, Any]],
     rules: VerdictRules,
 ) -> Measured | None:
-    """No harm any more, where an episode ended and outcomes have been as expected since.
+    """No harm any more, where outcomes have been as expected since an episode.
 
     What is fitted to an episode, such as a heat wave, is wrong as soon as that is over.
     """
-    if onset.end is None:
-        return None
-    since = performance([each for each in now if each.start >= onset.end])
+    since = performance([each for each in now if each.start >= episode.end])
     if max(since.observed, since.expected) < rules.least_events or not _untouched(since, rules):
         return None
-    episode = performance([each for each in now if onset.start <= each.start < onset.end])
+    then = performance([each for each in now if episode.start <= each.start < episode.end])
     said = (
-        f"from {onset.start:%Y-%m-%d} to {onset.end:%Y-%m-%d} {episode.observed:,.0f} events came "
-        f"where {episode.expected:,.0f} were expected: that has passed, and since then there were "
+        f"from {episode.start:%Y-%m-%d} to {episode.end:%Y-%m-%d} {then.observed:,.0f} events came "
+        f"where {then.expected:,.0f} were expected: that has passed, and since then there were "
         f"{since.observed:,.0f} for {since.expected:,.0f}"
     )
     return Measured(Harm("none", _figures(since, evidence), sentences=(said,)))

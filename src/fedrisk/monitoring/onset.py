@@ -32,21 +32,31 @@ class Onset:
         Of the first window that belongs to it.
     gradual : bool
         Whether it grew from window to window instead of being there at once.
-    end : datetime or None
-        Of the first window from which on outcomes are as expected again; None while it lasts.
     """
 
     start: datetime
     gradual: bool
-    end: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A change of the outcomes that ended.
+
+    Attributes
+    ----------
+    start, end : datetime
+        Of the first window that belongs to it, and of the first that no longer does.
+    """
+
+    start: datetime
+    end: datetime
 
 
 def find_onset(outcomes: Sequence[Outcomes], split: float) -> Onset:
-    """The likeliest beginning, and the likeliest end if there is one, all sites together.
+    """The likeliest beginning of a change that lasts, all sites together.
 
-    A step changes the rates of events below and above ``split`` to what they were from then on; an
-    episode does so until an end; a ramp changes the rate of all by a factor that grows with time.
-    Events count as Poisson.
+    A step changes the rates of events below and above ``split`` to what they were from then on; a
+    ramp changes the rate of all by a factor that grows with time. Events count as Poisson.
 
     Parameters
     ----------
@@ -55,6 +65,37 @@ def find_onset(outcomes: Sequence[Outcomes], split: float) -> Onset:
     split : float
         Log-odds.
     """
+    starts, observed, expected = _table(outcomes, split)
+    steps = _gains(observed, expected)[:, -1]
+    place = int(np.argmax(steps))
+    ramp = _best_ramp(observed.sum(axis=1), expected.sum(axis=1))
+    return Onset(starts[place], gradual=ramp > float(steps[place]) + _CLEARLY)
+
+
+def find_episode(outcomes: Sequence[Outcomes], split: float) -> Episode | None:
+    """The likeliest change with an end, where one explains the outcomes better than what lasts.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcomes
+        At least one.
+    split : float
+        Log-odds.
+    """
+    starts, observed, expected = _table(outcomes, split)
+    gains = _gains(observed, expected)
+    lasting = max(float(gains[:, -1].max()), _best_ramp(observed.sum(axis=1), expected.sum(axis=1)))
+    first, last = (int(each) for each in np.unravel_index(int(np.argmax(gains)), gains.shape))
+    surely = float(gains[first, last]) > lasting + _SURELY_ENDED
+    if not surely or len(starts) - 1 - last < _LEAST_CALM:
+        return None
+    return Episode(starts[first], starts[last + 1])
+
+
+def _table(
+    outcomes: Sequence[Outcomes], split: float
+) -> tuple[list[datetime], FloatArray, FloatArray]:
+    """Starts of the windows; events and expected ones below and above, ``(windows, 2)`` each."""
     above = bin_logits() >= split
     totals: dict[datetime, FloatArray] = defaultdict(lambda: np.zeros(4))
     for each in outcomes:
@@ -63,16 +104,7 @@ def find_onset(outcomes: Sequence[Outcomes], split: float) -> Onset:
         totals[each.start] += halves
     starts = sorted(totals)
     table = np.array([totals[start] for start in starts])
-    observed, expected = table[:, :2], table[:, 2:]
-    gains = _gains(observed, expected)
-    place = int(np.argmax(gains[:, -1]))
-    lasting = float(gains[place, -1])
-    ramp = _best_ramp(observed.sum(axis=1), expected.sum(axis=1))
-    first, last = (int(each) for each in np.unravel_index(int(np.argmax(gains)), gains.shape))
-    surely = float(gains[first, last]) > max(lasting, ramp) + _SURELY_ENDED
-    if surely and len(starts) - 1 - last >= _LEAST_CALM:
-        return Onset(starts[first], gradual=False, end=starts[last + 1])
-    return Onset(starts[place], gradual=ramp > lasting + _CLEARLY)
+    return starts, table[:, :2], table[:, 2:]
 
 
 def _gains(observed: FloatArray, expected: FloatArray) -> FloatArray:
