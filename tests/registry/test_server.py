@@ -23,7 +23,7 @@ def server(tmp_path):
 
 
 @pytest.mark.slow
-def test_record_promote_follow_and_roll_back_over_http(server, tmp_path, make_result):
+def test_record_promote_follow_and_roll_back_over_http(server, tmp_path, make_result, capsys):
     settings = Settings(tracking_uri=server, registry_name="")
     home = Home(tmp_path / "home").prepare()
     assert record_training(make_result("run-1", 1), home, settings) == "1"
@@ -40,3 +40,5 @@ def test_record_promote_follow_and_roll_back_over_http(server, tmp_path, make_re
     assert refresh_cache(follower, settings).changed
     assert read_model(follower.champion).version == "1"
     assert not home.mlflow_artifacts.exists()
+    # Ending a run on a server, MLflow would print its address where a command's answer goes.
+    assert capsys.readouterr().out == ""

@@ -72,6 +72,8 @@ def prepare_mlflow() -> None:
     MLflow reads these from the environment alone; values that the operator set are kept.
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # Standard output is for a command's answer; of a run on a server MLflow prints the address there.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
