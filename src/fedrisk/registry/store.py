@@ -72,7 +72,7 @@ def prepare_mlflow() -> None:
     MLflow reads these from the environment alone; values that the operator set are kept.
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    # Standard output is for a command's answer; of a run on a server MLflow prints the address there.
+    # Standard output is for a command's answer; there MLflow prints where a run on a server is.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
