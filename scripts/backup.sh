@@ -77,7 +77,7 @@ backup_compose() {
   trap 'in_coordinator "rm -rf backups/.staging" </dev/null || true' EXIT
   in_coordinator 'rm -rf backups/.staging && mkdir -p -m 700 backups backups/.staging/artifacts'
   for database in fedrisk mlflow; do
-    "${compose[@]}" exec -T postgres pg_dump --username=fedrisk --format=custom --no-owner "$database" |
+    in_postgres pg_dump --format=custom --no-owner "$database" |
       in_coordinator "cat >backups/.staging/$database.dump"
   done
   "${compose[@]}" exec -T mlflow tar -C /var/lib/fedrisk/artifacts -c . |

@@ -83,7 +83,7 @@ restore_compose() {
     once mlflow 'mkdir -p artifacts && tar -C artifacts -x --no-same-owner'
   for database in fedrisk mlflow; do
     once coordinator "cat restore/$database.dump" </dev/null |
-      "${compose[@]}" exec -T postgres pg_restore --username=fedrisk --dbname="$database" --no-owner \
+      in_postgres pg_restore --dbname="$database" --no-owner \
         --single-transaction --exit-on-error "${clean[@]}"
   done
 }
@@ -96,10 +96,10 @@ once() {
 
 # Ask a database; it is made where it is missing.
 query() {
-  "${compose[@]}" exec -T postgres psql --username=fedrisk --dbname=fedrisk -qAtc \
+  in_postgres psql --dbname=fedrisk -qAtc \
     "select 1 from pg_database where datname = '$1'" </dev/null | grep -q 1 ||
-    "${compose[@]}" exec -T postgres createdb --username=fedrisk "$1" </dev/null
-  "${compose[@]}" exec -T postgres psql --username=fedrisk --dbname="$1" -qAtc "$2" </dev/null | tr -d '\r'
+    in_postgres createdb "$1" </dev/null
+  in_postgres psql --dbname="$1" -qAtc "$2" </dev/null | tr -d '\r'
 }
 
 namespace=fedrisk key='' job='' workloads=(deployment/federated-server deployment/mlflow)

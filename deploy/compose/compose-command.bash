@@ -50,3 +50,11 @@ container() { # service
   "$tool" ps --all --quiet --filter "label=com.docker.compose.project=$(composed_project)" \
     --filter "label=com.docker.compose.service=$1" | head -n 1
 }
+
+# Run a client of PostgreSQL in its container, by TCP: where its socket lies is the image's affair.
+in_postgres() { # command...
+  # shellcheck disable=SC2016 # expanded in the container
+  "${compose[@]}" exec -T postgres bash -c 'PGPASSWORD=$(head -n 1 /run/secrets/postgres-password)
+    export PGPASSWORD PGHOST=127.0.0.1 PGUSER=fedrisk
+    exec "$@"' client "$@"
+}

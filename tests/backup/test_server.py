@@ -284,7 +284,8 @@ def test_a_password_of_a_file_is_used_and_seen_nowhere(world: World, tmp_path: P
     assert len(list((tmp_path / "b").glob("fedrisk-*"))) == 1
 
 
-#: Stands for `docker compose`: a service's volume is a folder, PostgreSQL is the test's.
+#: Stands for `docker compose`: a service's volume is a folder, PostgreSQL is the test's, and its
+#: socket is not where clients look for it.
 COMPOSE = """
 import os, subprocess, sys
 words = sys.argv[sys.argv.index("--file") + 2:]
@@ -299,7 +300,7 @@ if words[0] != "bash" and service != "postgres" and words[0].startswith("-"):
     words.insert(0, "bash")
 volume = os.path.join({folder!r}, service)
 words = [word.replace("/var/lib/fedrisk", volume) for word in words]
-more = dict(PGHOST="127.0.0.1", PGPORT="{port}", PATH={path!r} + os.pathsep + os.environ["PATH"])
+more = dict(PGHOST="/nowhere", PGPORT="{port}", PATH={path!r} + os.pathsep + os.environ["PATH"])
 sys.exit(subprocess.run(words, env=os.environ | more).returncode)
 """
 

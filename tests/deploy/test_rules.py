@@ -92,6 +92,12 @@ def test_a_page_has_its_four_parts_and_belongs_to_an_alert(file: Path) -> None:
     assert name in {rule["alert"] for rule in (*ALERTS, *LOG_ALERTS)}
 
 
+def test_before_there_is_a_model_none_is_old() -> None:
+    """The figure is 0 then, which would be 1970."""
+    (rule,) = [each for each in ALERTS if each["alert"] == "FedriskModelStale"]
+    assert "max(model_created_timestamp_seconds != 0)" in rule["expr"]
+
+
 def expectations() -> dict[str, set[bool]]:
     """By alert, whether cases expect that it fires, that it does not, or both."""
     found: dict[str, set[bool]] = {}

@@ -159,10 +159,13 @@ def test_patience_is_bounded_unless_the_operator_says_otherwise(monkeypatch):
 
 def test_mlflow_is_silent_and_sends_nothing_home(monkeypatch):
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
     prepare_mlflow()
+    from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
     from mlflow.telemetry import get_telemetry_client
     from mlflow.telemetry.utils import is_telemetry_disabled
 
+    assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get() is True
     assert is_telemetry_disabled()
     assert get_telemetry_client() is None
     assert logging.getLogger("mlflow").level >= logging.ERROR
