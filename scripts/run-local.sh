@@ -302,6 +302,13 @@ serves() {
   curl --silent --fail --max-time 5 --output /dev/null "$(url API 8080)/ready"
 }
 
+# Whether there is a model, though the API may not have fetched it yet.
+has_champion() {
+  local told
+  told=$(within coordinator fedrisk models --json --home "$federation/home" </dev/null 2>/dev/null) || return 1
+  [[ $told == *'"champion"'* ]]
+}
+
 await_model() {
   local end=$((SECONDS + patience))
   until serves; do
@@ -429,7 +436,7 @@ start() {
   done
   for site in "${sites[@]}"; do await "federated-client-$site"; done
   await inference
-  if [[ $again == yes ]] || ! serves; then
+  if [[ $again == yes ]] || ! { serves || has_champion; }; then
     say "training over the federation"
     train
   fi
