@@ -143,7 +143,7 @@ def standing(composed: Composed) -> dict[str, Any]:
         "sites": {each["site"]: each["fingerprint"] for each in status["sites"]},
         "runs": [(each["run"], each["state"]) for each in status["runs"]],
         "egress": logs,
-        "aliases": models["aliases"],
+        "aliases": {each["alias"]: each["version"] for each in models["aliases"]},
         "serves": composed.predict()["model"],
     }
 
