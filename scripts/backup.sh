@@ -120,10 +120,6 @@ for part in json.loads((place / "manifest.json").read_text())["parts"]:
 PYTHON
 }
 
-namespace=fedrisk
-
-k() { kubectl --namespace "$namespace" "$@"; }
-
 backup_kubernetes() {
   local timeout=1800 job
   while (($#)); do

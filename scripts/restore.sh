@@ -102,9 +102,7 @@ query() {
   in_postgres psql --dbname="$1" -qAtc "$2" </dev/null | tr -d '\r'
 }
 
-namespace=fedrisk key='' job='' workloads=(deployment/federated-server deployment/mlflow)
-
-k() { kubectl --namespace "$namespace" "$@"; }
+key='' job='' workloads=(deployment/federated-server deployment/mlflow)
 
 restore_kubernetes() {
   local timeout=1800 backup='' force='' result=0

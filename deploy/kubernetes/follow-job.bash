@@ -1,6 +1,9 @@
 # shellcheck shell=bash
-# Sourced by the scripts that have a Job run and follow it. The script has `k`: kubectl in the
-# namespace that is meant.
+# Sourced by the scripts that have a Job run and follow it, in the namespace that is meant.
+
+namespace=fedrisk
+
+k() { kubectl --namespace "$namespace" "$@"; }
 
 # Whether a Job has a condition.
 job_is() { # job, condition

@@ -13,7 +13,7 @@ import numpy as np
 from fedrisk.detectors.score_bins import bin_logits
 from fedrisk.detectors.sequential import CalibrationEvidence
 from fedrisk.monitoring.effect_change import EffectChange, effect_changes
-from fedrisk.monitoring.onset import Episode, Onset, find_episode, find_onset
+from fedrisk.monitoring.onset import Onset, find_episode, find_onset
 from fedrisk.monitoring.outcomes import Outcomes, outcomes_of
 from fedrisk.monitoring.performance import Performance, performance
 from fedrisk.monitoring.rules import VerdictRules
@@ -218,19 +218,17 @@ def _judged(
     cause = _cause(recent, performance(before), changes, onset, rules)
     if cause == "none":
         return nothing
-    episode = find_episode(now, mean_score(reference))
     # An effect that changed shows when its feature is there: weeks without are no end of it.
-    if episode is not None and cause != "concept":
-        passed = _passed(now, episode, evidence, rules)
-        if passed is not None:
-            return passed
+    passed = None if cause == "concept" else _passed(reference, now, evidence, rules)
+    if passed is not None:
+        return passed
     sentences = tuple(_sentences(recent, changes, onset, cause, sites))
     return Measured(Harm("measured", _figures(recent, evidence), onset.start, sentences), cause)
 
 
 def _passed(
+    reference: Reference,
     now: Sequence[Outcomes],
-    episode: Episode,
     evidence: Mapping[str, Mapping[str, Any]],
     rules: VerdictRules,
 ) -> Measured | None:
@@ -238,6 +236,9 @@ def _passed(
 
     What is fitted to an episode, such as a heat wave, is wrong as soon as that is over.
     """
+    episode = find_episode(now, mean_score(reference))
+    if episode is None:
+        return None
     since = performance([each for each in now if each.start >= episode.end])
     if max(since.observed, since.expected) < rules.least_events or not _untouched(since, rules):
         return None
