@@ -52,6 +52,12 @@ def test_an_end_wants_three_windows_after_it(calm):
     assert find_onset(made, SPLIT).start == BEGIN + 4 * WEEK
 
 
+def test_few_events_prove_no_end():
+    course = [1.0] * 4 + [1.6] * 3 + [1.0] * 3
+    assert find_episode(windows(course), SPLIT) is not None
+    assert find_episode(windows(course, size=1.0), SPLIT) is None
+
+
 def test_what_lasts_or_grows_has_no_end():
     assert find_episode(windows([1.0] * 4 + [1.5] * 8), SPLIT) is None
     growing = windows([1.0 + 0.08 * n for n in range(12)])
